@@ -1,0 +1,189 @@
+import { z } from 'zod';
+import { grantRecord } from '../model/grant.ts';
+import type { Grant } from '../model/grant.ts';
+import { hostRecord, volumeRecord } from '../model/records.ts';
+import type { Host, Volume } from '../model/records.ts';
+import { sessionReference } from '../model/reference.ts';
+import type { SessionReference } from '../model/reference.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Store, StoreOperation } from '../ports/store.ts';
+
+const referenceList = z.array(sessionReference);
+
+export type AgedReference = SessionReference & { ageMilliseconds: number };
+
+/**
+ * What the agent must know without asking anybody, on disk and in memory: its grants, the engines' mount sessions, and a copy of
+ * the cluster's volumes and hosts as of the last time the name server could be heard. A change is durable when its promise resolves.
+ */
+export class LocalState {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #grants = new Map<string, Grant>();
+  readonly #references = new Map<string, SessionReference[]>();
+  readonly #answeredAt = new Map<string, number>();
+  readonly #volumes = new Map<string, Volume>();
+  readonly #names = new Map<string, string>();
+  readonly #hosts = new Map<string, Host>();
+
+  private constructor(store: Store, clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  /** Reads everything into memory. */
+  static async open(store: Store, clock: Clock): Promise<LocalState> {
+    const state = new LocalState(store, clock);
+    const { entries } = await store.list('');
+    for (const { key, value } of entries) {
+      const [kind, id = ''] = key.split('/');
+      if (kind === 'grants') state.#grants.set(id, grantRecord.parse(value));
+      if (kind === 'references') state.#references.set(id, referenceList.parse(value));
+      if (kind === 'volumes') state.#index(volumeRecord.parse(value));
+      if (kind === 'hosts') state.#hosts.set(id, hostRecord.parse(value));
+    }
+    return state;
+  }
+
+  grant(volume: string): Grant | null {
+    return this.#grants.get(volume) ?? null;
+  }
+
+  async setGrant(volume: string, grant: Grant): Promise<void> {
+    await this.#store.transact([], [{ put: `grants/${volume}`, value: grant }]);
+    this.#grants.set(volume, grant);
+  }
+
+  references(volume: string): AgedReference[] {
+    const now = this.#clock.monotonicMilliseconds();
+    return (this.#references.get(volume) ?? []).map((reference) => ({
+      ...reference,
+      ageMilliseconds: now - (this.#answeredAt.get(`${volume}/${reference.session}`) ?? this.#noteAnswer(volume, reference.session)),
+    }));
+  }
+
+  async addReference(volume: string, session: string, engine: string | null): Promise<void> {
+    const list = this.#references.get(volume) ?? [];
+    // A session of an engine that is gone does not count any more, even if the new one uses its name again.
+    const count = list.find((each) => each.session === session && each.engine === engine)?.count ?? 0;
+    await this.#saveReferences(volume, [...list.filter((each) => each.session !== session), { session, count: count + 1, engine }]);
+    this.#noteAnswer(volume, session);
+  }
+
+  async dropReference(volume: string, session: string): Promise<void> {
+    const list = this.#references.get(volume) ?? [];
+    if (!list.some((each) => each.session === session)) return;
+    const changed = list.map((each) => (each.session === session ? { ...each, count: each.count - 1 } : each));
+    await this.#saveReferences(
+      volume,
+      changed.filter((each) => each.count > 0),
+    );
+  }
+
+  /** Drops sessions whatever their count. */
+  async forgetSessions(volume: string, sessions: readonly string[]): Promise<void> {
+    if (sessions.length === 0) return;
+    const list = this.#references.get(volume) ?? [];
+    await this.#saveReferences(
+      volume,
+      list.filter((each) => !sessions.includes(each.session)),
+    );
+  }
+
+  /** Nothing of the volume is on this host any more. */
+  async forgetCopy(volume: string): Promise<void> {
+    await this.#store.transact([], [{ delete: `grants/${volume}` }, { delete: `references/${volume}` }]);
+    this.#grants.delete(volume);
+    this.#references.delete(volume);
+  }
+
+  /** Volumes that this host has a grant or a session of. */
+  localVolumes(): string[] {
+    return [...new Set([...this.#grants.keys(), ...this.#references.keys()])];
+  }
+
+  volume(id: string): Volume | undefined {
+    return this.#volumes.get(id);
+  }
+
+  volumeByName(name: string): Volume | undefined {
+    const id = this.#names.get(name);
+    return id === undefined ? undefined : this.#volumes.get(id);
+  }
+
+  /** Volumes that have a name, that is, all but those whose removal is confirmed. */
+  namedVolumes(): Volume[] {
+    return [...this.#names.values()].flatMap((id) => this.#volumes.get(id) ?? []);
+  }
+
+  host(id: string): Host | undefined {
+    return this.#hosts.get(id);
+  }
+
+  hostName(id: string): string {
+    return this.#hosts.get(id)?.name ?? id;
+  }
+
+  async rememberVolumes(volumes: readonly Volume[]): Promise<void> {
+    const changed = volumes.filter((volume) => JSON.stringify(this.#volumes.get(volume.id)) !== JSON.stringify(volume));
+    for (const volume of changed) this.#index(volume);
+    await this.#write(changed.map((volume) => ({ put: `volumes/${volume.id}`, value: volume })));
+  }
+
+  async forgetVolume(id: string): Promise<void> {
+    this.#unindex(id);
+    await this.#write([{ delete: `volumes/${id}` }]);
+  }
+
+  async rememberHosts(hosts: readonly Host[]): Promise<void> {
+    const changed = hosts.map((host) => hostRecord.parse(host)).filter((host) => JSON.stringify(this.#hosts.get(host.id)) !== JSON.stringify(host));
+    for (const host of changed) this.#hosts.set(host.id, host);
+    await this.#write(changed.map((host) => ({ put: `hosts/${host.id}`, value: host })));
+  }
+
+  /** Takes over a whole new picture: what is not in it is gone. */
+  async replaceCatalogue(volumes: readonly Volume[], hosts: readonly Host[]): Promise<void> {
+    const present = new Set(volumes.map((volume) => volume.id));
+    const gone = [...this.#volumes.keys()].filter((id) => !present.has(id));
+    for (const id of gone) this.#unindex(id);
+    await this.#write(gone.map((id) => ({ delete: `volumes/${id}` })));
+    await this.rememberHosts(hosts);
+    await this.rememberVolumes(volumes);
+  }
+
+  async close(): Promise<void> {
+    await this.#store.close();
+  }
+
+  #noteAnswer(volume: string, session: string): number {
+    const now = this.#clock.monotonicMilliseconds();
+    this.#answeredAt.set(`${volume}/${session}`, now);
+    return now;
+  }
+
+  async #saveReferences(volume: string, list: SessionReference[]): Promise<void> {
+    const key = `references/${volume}`;
+    await this.#store.transact([], [list.length === 0 ? { delete: key } : { put: key, value: list }]);
+    const kept = new Set(list.map((each) => each.session));
+    for (const { session } of this.#references.get(volume) ?? []) if (!kept.has(session)) this.#answeredAt.delete(`${volume}/${session}`);
+    if (list.length === 0) this.#references.delete(volume);
+    else this.#references.set(volume, list);
+  }
+
+  async #write(operations: StoreOperation[]): Promise<void> {
+    if (operations.length > 0) await this.#store.transact([], operations);
+  }
+
+  #index(volume: Volume): void {
+    this.#unindex(volume.id);
+    this.#volumes.set(volume.id, volume);
+    const nameless = volume.placement.state === 'removing' && volume.placement.confirmed;
+    if (!nameless) this.#names.set(volume.name, volume.id);
+  }
+
+  #unindex(id: string): void {
+    const known = this.#volumes.get(id);
+    this.#volumes.delete(id);
+    if (known !== undefined && this.#names.get(known.name) === id) this.#names.delete(known.name);
+  }
+}

@@ -1,0 +1,122 @@
+import { isErrorCode, SupercargoError } from '../model/errors.ts';
+import { formatDuration } from '../model/duration.ts';
+import type { Move, Volume } from '../model/records.ts';
+import type { AgentContext } from './context.ts';
+import { describeUses } from './uses.ts';
+import type { VolumeActor } from './volume-actor.ts';
+
+/** A move that waits for users on its source is not given up at the first look: they may just be ending. Milliseconds. */
+const blockedPatienceMilliseconds = 3000;
+/** How long the name server may be away before a mount that needs it is refused. Milliseconds. */
+const absencePatienceMilliseconds = 4000;
+
+/**
+ * A mount, from the call to the answer: the whole story. If this host holds the volume, it is mounted at once, name server or not. Otherwise the volume
+ * is claimed, and the answer waits for the move that brings it here, but not longer than the caller does; the move goes on after that, and the
+ * next call joins it.
+ */
+export async function mount(context: AgentContext, actor: VolumeActor, volume: Volume, session: string, signal: AbortSignal): Promise<string> {
+  const deadline = new AbortController();
+  const waiting = AbortSignal.any([signal, deadline.signal]);
+  context.clock.sleep(context.mountDeadlineMilliseconds, waiting).then(
+    () => deadline.abort(new Error('deadline')),
+    () => undefined,
+  );
+  try {
+    for (;;) {
+      const mountPoint = await actor.mountIfHeld(session);
+      if (mountPoint !== null) return await answer(actor, session, mountPoint, signal);
+      await awaitGrant(context, actor, volume, waiting);
+    }
+  } catch (error) {
+    if (deadline.signal.aborted && !signal.aborted) throw stillMoving(context, volume);
+    throw error;
+  } finally {
+    deadline.abort();
+  }
+}
+
+/** A caller that went away before the answer will never give the mount back. */
+async function answer(actor: VolumeActor, session: string, mountPoint: string, signal: AbortSignal): Promise<string> {
+  if (!signal.aborted) return mountPoint;
+  await actor.giveBack(session);
+  throw new SupercargoError('deadline-exceeded', 'The caller went away before the mount was ready.');
+}
+
+/** Claims the volume and waits until this host has its grant. @throws what makes that impossible now */
+async function awaitGrant(context: AgentContext, actor: VolumeActor, volume: Volume, signal: AbortSignal): Promise<void> {
+  const { state, nameServer, clock } = context;
+  const claim = await nameServer.claimVolume({ parameters: { volume: volume.id } }, { signal });
+  actor.wake();
+  const since = { blocked: clock.monotonicMilliseconds(), away: clock.monotonicMilliseconds() };
+  while (state.grant(volume.id)?.state !== 'held') {
+    checkProgress(context, actor, claim.move, since);
+    await nextChangeOrSecond(context, actor, signal);
+  }
+}
+
+/** Looks at how the claim stands. @throws what the move or this host's own loop says, if it cannot come to a good end now */
+function checkProgress(context: AgentContext, actor: VolumeActor, claimed: Move | null, since: { blocked: number; away: number }): void {
+  const { view, clock } = context;
+  const now = clock.monotonicMilliseconds();
+  if (view.synced) since.away = now;
+  else if (now - since.away > absencePatienceMilliseconds) {
+    throw new SupercargoError('name-server-unreachable', 'The name server does not answer, and this host does not hold the volume.', {
+      hint: 'Try again when it is back.',
+    });
+  }
+  const move = claimed === null ? null : (view.move(claimed.id) ?? claimed);
+  if (move?.phase === 'aborted') throw abortedError(move);
+  if (move === null || move.phase === 'committed') {
+    if (actor.problem === null) return;
+    throw new SupercargoError('data-missing', actor.problem, { hint: 'supercargo doctor shows what is wrong with this host.' });
+  }
+  if (move.blockedBy.length === 0) since.blocked = now;
+  else if (now - since.blocked > blockedPatienceMilliseconds) throw blockedError(context, move);
+}
+
+function abortedError(move: Move): SupercargoError {
+  const { code, message, hint } = move.error ?? { code: 'move-failed', message: 'The move ended.', hint: null };
+  return new SupercargoError(isErrorCode(code) ? code : 'move-failed', message, hint === null ? {} : { hint });
+}
+
+function blockedError({ state }: AgentContext, move: Move): SupercargoError {
+  const source = state.hostName(move.from);
+  return new SupercargoError('volume-in-use', `Volume "${move.volumeName}" is in use on ${source} by ${describeUses(move.blockedBy)}.`, {
+    hint: `Its data is copied already: stop it on ${source}, then start again here.`,
+    details: { host: source, uses: move.blockedBy },
+  });
+}
+
+function stillMoving({ view, state }: AgentContext, volume: Volume): SupercargoError {
+  const move = view.openMoveOf(view.volume(volume.id));
+  if (move === null) return new SupercargoError('deadline-exceeded', `Volume "${volume.name}" is not ready yet.`, { hint: 'Start it again.' });
+  return new SupercargoError('deadline-exceeded', `Volume "${volume.name}" is still ${describeMove(move, state.hostName(move.from))}.`, {
+    hint: 'The move goes on by itself; start it again then.',
+    details: { move: move.id },
+  });
+}
+
+/** "moving from h1, 63 %, about 40 s left" */
+export function describeMove(move: Move, source: string): string {
+  const words = [`moving from ${source}`];
+  const { progress } = move;
+  if (progress !== null && progress.totalBytes > 0) {
+    words.push(`${Math.min(99, Math.floor((100 * progress.transferredBytes) / progress.totalBytes))} %`);
+    if (progress.bytesPerSecond > 0) {
+      const seconds = (progress.totalBytes - progress.transferredBytes) / progress.bytesPerSecond;
+      words.push(`about ${formatDuration(seconds * 1000)} left`);
+    }
+  }
+  return words.join(', ');
+}
+
+async function nextChangeOrSecond({ clock }: AgentContext, actor: VolumeActor, signal: AbortSignal): Promise<void> {
+  const either = new AbortController();
+  const both = AbortSignal.any([signal, either.signal]);
+  try {
+    await Promise.race([actor.nextChange(both), clock.sleep(1000, both)]);
+  } finally {
+    either.abort();
+  }
+}

@@ -1,0 +1,123 @@
+import { isSupercargoError, SupercargoError, toSupercargoError } from '../model/errors.ts';
+import type { Move } from '../model/records.ts';
+import { chooseBase, isReadyForHandOver } from '../planner/transfer-plan.ts';
+import type { FinishedRound } from '../planner/transfer-plan.ts';
+import type { AgentContext } from './context.ts';
+import { requirePeer } from './peer-health.ts';
+import { ProgressReporter } from './progress.ts';
+import { pullRound } from './pull.ts';
+import { copyOf } from './steps.ts';
+import type { VolumeActor } from './volume-actor.ts';
+
+/** While a move waits for the users of the source, its copy is freshened this often at first, ever more rarely if little changes. Milliseconds. */
+const freshenMilliseconds = { first: 10_000, most: 300_000 };
+/** A delta below this is not worth freshening for. Bytes. */
+const smallDeltaBytes = 4 * 1024 * 1024;
+
+/**
+ * The destination's side of a move, from the first byte to the commit, as one story. It may be started again at any time: it goes on from what
+ * the records and the disk say. It ends when the move is committed or aborted; the signal fires when it ended elsewhere.
+ */
+export async function receiveMove(context: AgentContext, actor: VolumeActor, moveId: string, signal: AbortSignal): Promise<void> {
+  const progress = new ProgressReporter(context, moveId);
+  try {
+    const move = requireMove(context, moveId);
+    await requirePeer(context, move.from, `Volume "${move.volumeName}" is on ${context.state.hostName(move.from)}`);
+    if (move.phase === 'copying') await preCopy(context, move, progress, signal);
+    await awaitRelease(context, actor, move, progress, signal);
+    const last = await pullRound(context, move, progress, signal);
+    await commit(context, move, last.snapshot);
+    context.log.info({ volume: move.volumeName, move: move.id, bytes: last.bytes, milliseconds: last.milliseconds }, 'moved here');
+  } catch (error) {
+    signal.throwIfAborted();
+    await abortMove(context, moveId, error);
+    throw error;
+  } finally {
+    progress.stop();
+  }
+}
+
+function requireMove(context: AgentContext, moveId: string): Move {
+  const move = context.view.move(moveId);
+  if (move === null) throw new SupercargoError('not-found', `Move ${moveId} is gone.`);
+  return move;
+}
+
+/**
+ * Copies while the source may still write, until what is left is small. If both sides have a snapshot in common already and nothing uses the volume, the
+ * difference is taken in one go after the release instead: two small steps would take longer than one.
+ */
+async function preCopy(context: AgentContext, move: Move, progress: ProgressReporter, signal: AbortSignal): Promise<void> {
+  const { driver, view, nameServer, crashPoint } = context;
+  const source = view.volume(move.volume)?.copies.find((copy) => copy.host === move.from);
+  const own = await driver.inspect(move.volume);
+  const common = chooseBase(source?.snapshots ?? [], own.snapshots, '');
+  if (move.reason === 'operator' || common === null) {
+    const rounds: FinishedRound[] = [];
+    while (!isReadyForHandOver(rounds)) rounds.push(await pullRound(context, move, progress, signal));
+  }
+  await nameServer.readyMove({ parameters: { move: move.id } });
+  crashPoint('marked-ready');
+}
+
+/** Waits for the source's release; keeps the copy fresh while something on the source keeps it from releasing. */
+async function awaitRelease(context: AgentContext, actor: VolumeActor, move: Move, progress: ProgressReporter, signal: AbortSignal): Promise<void> {
+  const { view, clock } = context;
+  let interval = freshenMilliseconds.first;
+  let freshenAt = clock.monotonicMilliseconds() + interval;
+  for (;;) {
+    const now = requireMove(context, move.id);
+    if (now.phase === 'released') return;
+    const left = freshenAt - clock.monotonicMilliseconds();
+    if (left > 0 || now.blockedBy.length === 0 || !view.synced) {
+      await nextChangeOrTimeout(context, actor, Math.max(left, 1000), signal);
+      continue;
+    }
+    const { bytes, final } = await pullRound(context, move, progress, signal);
+    if (final) return;
+    interval = bytes < smallDeltaBytes ? Math.min(interval * 2, freshenMilliseconds.most) : freshenMilliseconds.first;
+    freshenAt = clock.monotonicMilliseconds() + interval;
+  }
+}
+
+async function nextChangeOrTimeout({ clock }: AgentContext, actor: VolumeActor, milliseconds: number, signal: AbortSignal): Promise<void> {
+  const either = new AbortController();
+  const both = AbortSignal.any([signal, either.signal]);
+  try {
+    await Promise.race([actor.nextChange(both), clock.sleep(milliseconds, both)]);
+  } finally {
+    either.abort();
+    signal.throwIfAborted();
+  }
+}
+
+async function commit(context: AgentContext, move: Move, finalSnapshot: string): Promise<void> {
+  const copy = await copyOf(context, move.volume, 'replica');
+  if (copy === null || !copy.snapshots.includes(finalSnapshot)) {
+    throw new SupercargoError('data-missing', `The final snapshot of volume "${move.volumeName}" is not in the pool.`);
+  }
+  // Whether the answer arrives or not, the record says who won; a lost answer is seen by the watch.
+  await untilAnswered(context, () => context.nameServer.commitMove({ parameters: { move: move.id }, body: { copy } }));
+  context.crashPoint('committed');
+}
+
+/** Repeats a call while the name server is away: it can be repeated, and nothing else can be done meanwhile. */
+async function untilAnswered<Result>({ clock }: AgentContext, call: () => Promise<Result>): Promise<Result> {
+  for (let pause = 200; ; pause = Math.min(pause * 2, 3000)) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!isSupercargoError(error, 'name-server-unreachable')) throw error;
+    }
+    await clock.sleep(pause);
+  }
+}
+
+async function abortMove(context: AgentContext, moveId: string, cause: unknown): Promise<void> {
+  const { code, message, hint } = toSupercargoError(cause);
+  // Without the name server nothing can be ended: the loop starts the move again when it is back.
+  if (code === 'name-server-unreachable') return;
+  await context.nameServer
+    .abortMove({ parameters: { move: moveId }, body: { code, message: message.slice(0, 4000), hint: hint ?? null } })
+    .catch((error: unknown) => context.log.warn({ move: moveId, error: String(error) }, 'could not end the move'));
+}

@@ -1,0 +1,118 @@
+import { isSupercargoError } from '../model/errors.ts';
+import type { Copy, Volume } from '../model/records.ts';
+import type { Step } from '../planner/volume-plan.ts';
+import { mountPointOf } from './context.ts';
+import type { AgentContext } from './context.ts';
+import { relinquishForRemoval, releaseVolume, undoRelease } from './release.ts';
+
+/** What a step needs besides the context. */
+export interface StepSubject {
+  id: string;
+  /** null only for volumes that the name server does not know. */
+  volume: Volume | null;
+  startReceiving(move: string): void;
+  complain(problem: string): void;
+}
+
+/** Does one step of a plan. Every step can be repeated after a crash at any place in it. */
+export async function performStep(context: AgentContext, subject: StepSubject, step: Step): Promise<void> {
+  const { driver, state, nameServer, crashPoint } = context;
+  const { id } = subject;
+  if (step.do === 'delete-copy') return deleteCopy(context, id);
+  if (step.do === 'complain') return subject.complain(step.problem);
+  const volume = subject.volume;
+  if (volume === null) return;
+  switch (step.do) {
+    case 'create-live':
+      await driver.createLive(id);
+      await limitSize(context, volume);
+      return crashPoint('live-created');
+    case 'activate':
+      await driver.createLiveFrom(id, step.snapshot);
+      await limitSize(context, volume);
+      return crashPoint('live-created');
+    case 'resume-live':
+      return driver.setLiveReadOnly(id, false);
+    case 'delete-live':
+      await context.system.unmountVolume(mountPointOf(context, id));
+      return driver.deleteLive(id);
+    case 'protect-live':
+      return driver.setLiveReadOnly(id, true);
+    case 'report-copy':
+      await nameServer.reportCopy({ parameters: { volume: id }, body: { copy: await copyOf(context, id, step.kind) } });
+      return crashPoint('live-reported');
+    case 'take-grant':
+      await state.setGrant(id, { epoch: step.epoch, state: 'held', move: null, snapshot: null });
+      return crashPoint('grant-taken');
+    case 'undo-release':
+      return undoRelease(context, volume, state.grant(id)?.epoch ?? volume.epoch);
+    case 'reclaim':
+      await nameServer.reclaimVolume({ parameters: { volume: id }, body: { epoch: step.epoch } });
+      return;
+    case 'unmount':
+      return unmountIfIdle(context, id);
+    case 'release':
+      if (await releaseVolume(context, volume, step)) await reportRelease(context, id, step.move, step.epoch);
+      return;
+    case 'report-release':
+      return reportRelease(context, id, step.move, step.epoch);
+    case 'receive-move':
+      return subject.startReceiving(step.move);
+    case 'drop-snapshots':
+      for (const snapshot of step.snapshots) await driver.deleteSnapshot(id, snapshot);
+      return;
+    case 'confirm-removal':
+      return confirmRemoval(context, volume);
+  }
+}
+
+async function limitSize({ driver }: AgentContext, volume: Volume): Promise<void> {
+  if (volume.sizeBytes !== null) await driver.setSizeLimit(volume.id, volume.sizeBytes);
+}
+
+/** What this host has of a volume, for the name server; null if nothing. */
+export async function copyOf({ driver }: AgentContext, id: string, kind: Copy['kind']): Promise<Omit<Copy, 'host'> | null> {
+  const { live, snapshots } = await driver.inspect(id);
+  if (live.state === 'absent' && snapshots.length === 0) return null;
+  const { referencedBytes } = live.state === 'absent' ? { referencedBytes: 0 } : await driver.volumeUsage(id);
+  return { kind, snapshots, usedBytes: referencedBytes };
+}
+
+async function reportRelease({ state, nameServer, crashPoint }: AgentContext, id: string, move: string, epoch: number): Promise<void> {
+  const snapshot = state.grant(id)?.snapshot;
+  if (snapshot === null || snapshot === undefined) return;
+  await nameServer.releaseMove({ parameters: { move }, body: { epoch, snapshot } });
+  crashPoint('release-reported');
+}
+
+async function unmountIfIdle(context: AgentContext, id: string): Promise<void> {
+  try {
+    await context.system.unmountVolume(mountPointOf(context, id));
+  } catch (error) {
+    // Somebody on the host looks at it; it goes when the volume is next given back or moved.
+    if (!isSupercargoError(error, 'volume-in-use')) throw error;
+  }
+}
+
+async function confirmRemoval(context: AgentContext, volume: Volume): Promise<void> {
+  const uses = await relinquishForRemoval(context, volume);
+  const parameters = { volume: volume.id };
+  if (uses.length > 0) {
+    await context.nameServer.refuseRemoval({ parameters, body: { uses } });
+    return;
+  }
+  await context.nameServer.confirmRemoval({ parameters });
+  context.crashPoint('removal-confirmed');
+}
+
+async function deleteCopy(context: AgentContext, id: string): Promise<void> {
+  await context.system.unmountVolume(mountPointOf(context, id));
+  await context.driver.deleteVolume(id);
+  context.crashPoint('copy-deleted');
+  await context.state.forgetCopy(id);
+  try {
+    await context.nameServer.reportCopy({ parameters: { volume: id }, body: { copy: null } });
+  } catch (error) {
+    if (!isSupercargoError(error, 'not-found')) throw error;
+  }
+}

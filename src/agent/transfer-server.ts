@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import { SupercargoError } from '../model/errors.ts';
+import { identifierPattern, newIdentifier } from '../model/identifiers.ts';
+import type { Move, Volume } from '../model/records.ts';
+import { chooseBase } from '../planner/transfer-plan.ts';
+import type { PeerRoutes } from '../protocol/peer-routes.ts';
+import { digestTrailer, lengthTrailer } from '../protocol/peer-routes.ts';
+import type { Handlers } from '../protocol/server.ts';
+import type { AgentContext, TransferTicket } from './context.ts';
+import { inUseError } from './release.ts';
+import { currentUses } from './uses.ts';
+import type { VolumeActor } from './volume-actor.ts';
+
+/**
+ * The source's side of transfers. Whoever asks must hold a ticket for this very move, volume, epoch and pair of hosts, and be that
+ * destination by its certificate.
+ */
+export class TransferServer {
+  readonly #context: AgentContext;
+  readonly #actorOf: (volume: string) => VolumeActor;
+  /** Snapshots made for an open move: all but the newest are of no more use once a newer one has arrived. */
+  readonly #made = new Map<string, string[]>();
+
+  constructor(context: AgentContext, actorOf: (volume: string) => VolumeActor) {
+    this.#context = context;
+    this.#actorOf = actorOf;
+  }
+
+  handlers(): Handlers<PeerRoutes> {
+    return {
+      health: async () => ({ host: this.#context.self.id }),
+      prepareRound: async ({ body }, request) => {
+        const ticket = await this.#admit(body.ticket, request.host);
+        return this.#prepareRound(ticket, body.have);
+      },
+    };
+  }
+
+  /** Answers the raw stream of a snapshot from an offset on, with length and digest of the whole in the trailers. */
+  async stream(request: { ticket: string; caller: string | null; snapshot: string; base: string | null; offset: number }, response: ServerResponse): Promise<void> {
+    const ticket = await this.#admit(request.ticket, request.caller);
+    for (const snapshot of [request.snapshot, request.base ?? request.snapshot]) {
+      if (!identifierPattern.test(snapshot)) throw new SupercargoError('invalid-request', 'That is not a snapshot identifier.');
+    }
+    const { snapshots } = await this.#context.driver.inspect(ticket.volume);
+    if (!snapshots.includes(request.snapshot)) throw new SupercargoError('not-found', `There is no snapshot ${request.snapshot} here.`);
+    if (!Number.isSafeInteger(request.offset) || request.offset < 0) throw new SupercargoError('invalid-request', 'The offset is not a number of bytes.');
+    response.writeHead(200, { 'content-type': 'application/octet-stream', trailer: `${lengthTrailer}, ${digestTrailer}` });
+    response.flushHeaders();
+    const source = this.#context.driver.send(ticket.volume, request.snapshot, request.base);
+    response.once('close', () => source.destroy());
+    try {
+      await this.#pump(source, response, request.offset);
+    } catch (error) {
+      // The head is out: only a broken connection says honestly that this is not all.
+      response.destroy();
+      if (!response.closed) this.#context.log.warn({ volume: ticket.volume, error: String(error) }, 'a transfer from here broke');
+    }
+  }
+
+  async #pump(source: AsyncIterable<Buffer>, response: ServerResponse, offset: number): Promise<void> {
+    const hash = createHash('sha256');
+    let length = 0;
+    for await (const chunk of source) {
+      hash.update(chunk);
+      const skip = Math.max(0, offset - length);
+      length += chunk.length;
+      if (skip >= chunk.length) continue;
+      if (response.destroyed) return;
+      if (!response.write(skip === 0 ? chunk : chunk.subarray(skip))) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    }
+    response.addTrailers({ [lengthTrailer]: String(length), [digestTrailer]: hash.digest('hex') });
+    response.end();
+  }
+
+  async #admit(ticket: string, caller: string | null): Promise<TransferTicket> {
+    if (caller === null) throw new SupercargoError('forbidden', 'Only hosts may fetch data.');
+    return this.#context.verifyTicket(ticket, caller);
+  }
+
+  async #prepareRound(ticket: TransferTicket, have: string[]): Promise<Awaited<ReturnType<Handlers<PeerRoutes>['prepareRound']>>> {
+    const { state, driver } = this.#context;
+    const grant = state.grant(ticket.volume);
+    const final = grant?.state === 'released' && grant.move === ticket.move && grant.epoch === ticket.epoch ? grant.snapshot : null;
+    const snapshot = final ?? (await this.#makeSnapshot(ticket, have));
+    const { snapshots } = await driver.inspect(ticket.volume);
+    const base = chooseBase(snapshots, have, snapshot);
+    return { snapshot, base, final: final !== null, estimatedBytes: await driver.estimateDelta(ticket.volume, snapshot, base) };
+  }
+
+  /** A snapshot of what the volume holds now, for pre-copy. In the volume's queue, so that it never falls into a release. */
+  async #makeSnapshot(ticket: TransferTicket, have: string[]): Promise<string> {
+    const { driver, random, state } = this.#context;
+    const { volume, move } = this.#requireOpenMove(ticket);
+    return this.#actorOf(ticket.volume).exclusively(async () => {
+      if (state.grant(ticket.volume)?.epoch !== ticket.epoch) {
+        throw new SupercargoError('host-unreachable', 'The source is not ready for this move yet.', { hint: 'It is asked again.' });
+      }
+      if (move.reason === 'mount') {
+        const uses = await currentUses(this.#context, volume);
+        if (uses.length > 0) throw inUseError(this.#context, volume, uses);
+      }
+      const snapshot = newIdentifier('snp', random);
+      await driver.createSnapshot(ticket.volume, snapshot);
+      const made = this.#made.get(ticket.move) ?? [];
+      const newestArrived = made.findLastIndex((each) => have.includes(each));
+      for (const surplus of made.slice(0, Math.max(0, newestArrived))) await driver.deleteSnapshot(ticket.volume, surplus);
+      this.#made.set(ticket.move, [...made.slice(Math.max(0, newestArrived)), snapshot]);
+      return snapshot;
+    });
+  }
+
+  #requireOpenMove(ticket: TransferTicket): { volume: Volume; move: Move } {
+    const volume = this.#context.view.volume(ticket.volume);
+    const move = this.#context.view.openMoveOf(volume);
+    if (volume === null || move?.id !== ticket.move) {
+      // The destination may know of the move a moment before this host does.
+      throw new SupercargoError('host-unreachable', 'The source does not know of this move yet.', { hint: 'It is asked again.' });
+    }
+    if (volume.epoch !== ticket.epoch) throw new SupercargoError('stale-epoch', 'The ticket is for another epoch.');
+    return { volume, move };
+  }
+}
+

@@ -1,0 +1,194 @@
+import { isSupercargoError, toSupercargoError } from '../model/errors.ts';
+import type { Volume } from '../model/records.ts';
+import { describeSteps, planVolume } from '../planner/volume-plan.ts';
+import type { VolumeFacts } from '../planner/volume-plan.ts';
+import { mountPointOf } from './context.ts';
+import type { AgentContext } from './context.ts';
+import { receiveMove } from './receive-move.ts';
+import { SerialQueue } from './serial-queue.ts';
+import { performStep } from './steps.ts';
+
+const retryMilliseconds = { first: 200, most: 10_000 };
+/** A source whose volume is waited for looks this often whether its users are gone, besides being told. Milliseconds. */
+const blockedPollMilliseconds = 1000;
+
+/**
+ * The loop of one volume on this host: observe, plan, act, until nothing is left to do. All that touches the volume's state here runs in one queue,
+ * so a mount and a release can never interleave: one of them wins.
+ */
+export class VolumeActor {
+  readonly id: string;
+  readonly #context: AgentContext;
+  readonly #queue = new SerialQueue();
+  readonly #waiters = new Set<() => void>();
+  #scheduled = false;
+  #stopped = false;
+  #receiving: { move: string; controller: AbortController; done: Promise<void> } | null = null;
+  #retry: AbortController | null = null;
+  #failures = 0;
+  problem: string | null = null;
+
+  constructor(context: AgentContext, id: string) {
+    this.#context = context;
+    this.id = id;
+  }
+
+  /** Asks for a look at the volume, soon. */
+  wake(): void {
+    this.#notify();
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    void this.#queue.run(async () => {
+      this.#scheduled = false;
+      if (!this.#stopped) await this.#converge();
+      this.#notify();
+    });
+  }
+
+  /** Runs a task in the volume's queue. */
+  exclusively<Result>(task: () => Promise<Result>): Promise<Result> {
+    return this.#queue.run(task);
+  }
+
+  /** Resolves when something about the volume may have changed, or rejects with the signal's reason. */
+  nextChange(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const finish = (): void => {
+        this.#waiters.delete(finish);
+        signal.removeEventListener('abort', finish);
+        if (signal.aborted) reject(signal.reason as Error);
+        else resolve();
+      };
+      this.#waiters.add(finish);
+      signal.addEventListener('abort', finish);
+      if (signal.aborted) finish();
+    });
+  }
+
+  /** Mounts if this host holds the volume. In the queue, so that a release either sees the session or has refused it. */
+  async mountIfHeld(session: string): Promise<string | null> {
+    const { state, driver, system, engine, crashPoint } = this.#context;
+    const instance = await engine.instance();
+    return this.exclusively(async () => {
+      if (state.grant(this.id)?.state !== 'held') return null;
+      const mountPoint = mountPointOf(this.#context, this.id);
+      await state.addReference(this.id, session, instance);
+      crashPoint('reference-added');
+      try {
+        await system.mountVolume(driver.livePath(this.id), mountPoint);
+      } catch (error) {
+        await state.dropReference(this.id, session);
+        throw error;
+      }
+      crashPoint('mounted');
+      return mountPoint;
+    });
+  }
+
+  /** Gives one use of a session back. */
+  async giveBack(session: string): Promise<void> {
+    await this.exclusively(() => this.#context.state.dropReference(this.id, session));
+    this.wake();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#retry?.abort();
+    this.#receiving?.controller.abort(new Error('the agent stops'));
+    await this.#receiving?.done;
+    await this.#queue.drain();
+  }
+
+  async #converge(): Promise<void> {
+    this.#retry?.abort();
+    try {
+      this.problem = null;
+      await this.#actUntilSettled();
+      this.#failures = 0;
+    } catch (error) {
+      this.problem = toSupercargoError(error).toText();
+      const wait = Math.min(retryMilliseconds.first * 2 ** this.#failures, retryMilliseconds.most);
+      this.#failures += 1;
+      const level = isSupercargoError(error, 'wrong-state', 'name-server-unreachable', 'stale-epoch') ? 'debug' : 'warn';
+      this.#context.log[level]({ volume: this.id, error: String(error), retryMilliseconds: wait }, 'a step failed');
+      this.#wakeIn(wait);
+    }
+  }
+
+  async #actUntilSettled(): Promise<void> {
+    let before = '';
+    while (this.#context.view.synced && !this.#stopped) {
+      const volume = this.#context.view.volume(this.id);
+      const facts = await this.#observe(volume);
+      this.#endReceivingUnless(facts);
+      const steps = planVolume(facts);
+      const plan = describeSteps(steps);
+      // The same plan again means that the name server's answer has not come round yet: its change will wake us.
+      if (steps.length === 0 || plan === before) break;
+      before = plan;
+      this.#context.log.debug({ volume: volume?.name ?? this.id, plan }, 'plan');
+      const subject = {
+        id: this.id,
+        volume,
+        startReceiving: (move: string) => this.#startReceiving(move),
+        complain: (problem: string) => {
+          this.problem = problem;
+        },
+      };
+      for (const step of steps) await performStep(this.#context, subject, step);
+      if (steps.some((step) => step.do === 'release') && this.#context.state.grant(this.id)?.state === 'held') {
+        this.#wakeIn(blockedPollMilliseconds);
+        break;
+      }
+    }
+  }
+
+  async #observe(volume: Volume | null): Promise<VolumeFacts> {
+    const { driver, system, state, view, self } = this.#context;
+    const copy = await driver.inspect(this.id);
+    const mounted = copy.live.state !== 'absent' && (await system.isMounted(driver.livePath(this.id), mountPointOf(this.#context, this.id)));
+    return {
+      self: self.id,
+      volume,
+      move: view.openMoveOf(volume),
+      grant: state.grant(this.id),
+      live: copy.live.state,
+      snapshots: copy.snapshots,
+      mounted,
+      references: state.references(this.id).length,
+    };
+  }
+
+  #startReceiving(move: string): void {
+    if (this.#receiving?.move === move) return;
+    const controller = new AbortController();
+    const done = receiveMove(this.#context, this, move, controller.signal)
+      .catch((error: unknown) => {
+        if (!controller.signal.aborted) this.#context.log.warn({ volume: this.id, move, error: String(error) }, 'a move stopped here');
+      })
+      .finally(() => {
+        if (this.#receiving?.move === move) this.#receiving = null;
+        if (!this.#stopped) this.wake();
+      });
+    this.#receiving = { move, controller, done };
+  }
+
+  /** A move that has ended, by whomever, cancels what is being received for it. */
+  #endReceivingUnless(facts: VolumeFacts): void {
+    if (this.#receiving === null || facts.move?.id === this.#receiving.move) return;
+    this.#receiving.controller.abort(new Error('the move has ended'));
+  }
+
+  #wakeIn(milliseconds: number): void {
+    const controller = new AbortController();
+    this.#retry = controller;
+    this.#context.clock.sleep(milliseconds, controller.signal).then(
+      () => this.wake(),
+      () => undefined,
+    );
+  }
+
+  #notify(): void {
+    for (const waiter of this.#waiters) waiter();
+  }
+}

@@ -1,0 +1,80 @@
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { SupercargoError } from '../../model/errors.ts';
+import { defaultStateDirectory, examples, named } from '../cli.ts';
+import type { Cli } from '../cli.ts';
+import { parseDuration } from '../format.ts';
+import { addressOption } from '../host-address.ts';
+import type { HostAddress } from '../host-address.ts';
+
+const tokenVariable = 'SUPERCARGO_JOIN_TOKEN';
+
+export function addClusterCommands(program: Command, cli: Cli): void {
+  program
+    .command('invite')
+    .description('make a single-use token and print the command that another host joins with')
+    .option('--lifetime <duration>', 'how long the token can be used', (value: string) => parseDuration('--lifetime', value), 600_000)
+    .addHelpText('after', examples('supercargo invite', 'supercargo invite --lifetime 1h --json'))
+    .action(({ lifetime }: { lifetime: number }) => invite(cli, lifetime));
+
+  program
+    .command('join')
+    .description('make this host a member of a cluster')
+    .argument('<address>', 'host:port of the name server')
+    .option('--token <token>', `the token, or "-" to read it from standard input; or set ${tokenVariable}, which no process list shows`)
+    .requiredOption('--ca-fingerprint <fingerprint>', 'fingerprint of the cluster’s CA, sha256:…')
+    .addOption(new Option('--name <name>', 'name of this host in the cluster').env('SUPERCARGO_NAME').default(hostname()).argParser(named('host')))
+    .addOption(addressOption())
+    .addOption(new Option('--state-directory <path>', 'directory of state and data').env('SUPERCARGO_STATE_DIRECTORY').default(defaultStateDirectory))
+    .addHelpText(
+      'after',
+      examples('supercargo join 10.0.0.1:7470 --token TOKEN --ca-fingerprint sha256:…', 'supercargo join 10.0.0.1:7470 --token - --ca-fingerprint sha256:… < token-file'),
+    )
+    .action((address: string, options: JoinCommandOptions) => join(cli, address, options));
+}
+
+async function invite(cli: Cli, lifetimeMilliseconds: number): Promise<void> {
+  const made = await cli.api((api) => api.createInvite({ body: { lifetimeMilliseconds } }));
+  const command = `supercargo join ${made.joinAddress} --token ${made.token} --ca-fingerprint ${made.fingerprint}`;
+  cli.output.result({ ...made, command }, () => [command]);
+  if (!cli.output.json) cli.output.note(`Run it on the new host. It works once, until ${made.expiresAt}.`);
+}
+
+interface JoinCommandOptions {
+  token?: string;
+  caFingerprint: string;
+  name: string;
+  address: HostAddress;
+  stateDirectory: string;
+}
+
+async function join(cli: Cli, joinAddress: string, options: JoinCommandOptions): Promise<void> {
+  // Overwrites the arguments that other users of this host see, as early as can be.
+  if (options.token !== undefined) process.title = 'supercargo join';
+  if (!/^sha256:[0-9a-f]{64}$/i.test(options.caFingerprint)) {
+    throw new SupercargoError('invalid-option', 'Option "--ca-fingerprint" is not a fingerprint.', { hint: 'Copy the whole command that supercargo invite printed.' });
+  }
+  const { host, port } = options.address;
+  const summary = await cli.dependencies.join({
+    joinAddress,
+    token: await readToken(cli, options.token),
+    caFingerprint: options.caFingerprint,
+    stateDirectory: resolve(options.stateDirectory),
+    name: options.name,
+    address: host,
+    port,
+  });
+  cli.output.result(summary, () => [`Host ${summary.host} is a member of cluster ${summary.cluster}.`]);
+  if (!cli.output.json) cli.output.note('Start it: supercargo up --detach');
+}
+
+async function readToken({ dependencies }: Cli, given: string | undefined): Promise<string> {
+  const token = given === '-' ? await text(dependencies.stdin) : (given ?? dependencies.environment[tokenVariable] ?? '');
+  if (token.trim() === '') {
+    throw new SupercargoError('invalid-option', 'The join token is missing.', { hint: `Give --token TOKEN, --token - (standard input), or set ${tokenVariable}.` });
+  }
+  return token.trim();
+}

@@ -1,0 +1,50 @@
+import { Command, Option } from 'commander';
+import { defaultRunDirectory } from './cli.ts';
+import type { Cli } from './cli.ts';
+import { addClassCommands } from './commands/class.ts';
+import { addClusterCommands } from './commands/cluster.ts';
+import { addCompletionCommand } from './commands/completion.ts';
+import { addDaemonCommands } from './commands/daemon.ts';
+import { addDoctorCommand } from './commands/doctor.ts';
+import { addEventCommands } from './commands/events.ts';
+import { addHostCommands } from './commands/host.ts';
+import { addMoveCommands } from './commands/move.ts';
+import { addVersionCommand } from './commands/version.ts';
+import { addVolumeCommands } from './commands/volume.ts';
+import { addWhereCommand } from './commands/where.ts';
+import { exitCodeHelp } from './exit-codes.ts';
+
+/** The whole command line, without running anything. */
+export function buildProgram(cli: Cli): Command {
+  const { output, dependencies } = cli;
+  const program = new Command('supercargo')
+    .description('The data layer for containers: volumes that follow their container between hosts.')
+    // Before the commands are added, because they inherit these.
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void dependencies.stdout.write(text),
+      writeErr: (text) => void dependencies.stderr.write(text),
+      outputError: () => {},
+    })
+    .configureHelp({ showGlobalOptions: true })
+    .showSuggestionAfterError()
+    .version(dependencies.version, '-V, --version')
+    .addOption(new Option('--json', 'print results as JSON on standard output, errors as a problem document on standard error'))
+    .addOption(new Option('--run-directory <path>', 'directory of the sockets').env('SUPERCARGO_RUN_DIRECTORY').default(defaultRunDirectory))
+    .addHelpText('after', `\n${exitCodeHelp}`)
+    .hook('preAction', (_, command) => {
+      const options = command.optsWithGlobals<{ json?: boolean; runDirectory: string }>();
+      output.json = options.json ?? false;
+      cli.runDirectory = options.runDirectory;
+    });
+  const groups = [
+    ['Hosts:', addDaemonCommands, addClusterCommands, addHostCommands, addDoctorCommand],
+    ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addEventCommands],
+    ['Other:', addCompletionCommand, addVersionCommand],
+  ] as const;
+  for (const [heading, ...adders] of groups) {
+    program.commandsGroup(heading);
+    for (const add of adders) add(program, cli);
+  }
+  return program;
+}

@@ -1,0 +1,35 @@
+import type { Clock } from '../ports/clock.ts';
+import { renewalTime } from '../pki/renewal.ts';
+import type { CredentialsHolder, Credentials } from '../pki/credentials.ts';
+import type { Log } from '../agent/context.ts';
+
+const retryMilliseconds = 5000;
+/** The wall clock may be set, so a long wait is broken up. */
+const longestWaitMilliseconds = 60_000;
+
+/** Renews credentials when they are due, for as long as the signal allows; a failure is tried again until it works. */
+export async function keepRenewed(options: {
+  holder: CredentialsHolder;
+  clock: Clock;
+  jitter: number;
+  log: Log;
+  renew: () => Promise<Credentials>;
+  signal: AbortSignal;
+}): Promise<void> {
+  const { holder, clock, signal } = options;
+  while (!signal.aborted) {
+    const left = renewalTime(holder.current.certificatePem, options.jitter) - clock.wallMilliseconds();
+    let wait = Math.min(left, longestWaitMilliseconds);
+    if (left <= 0) {
+      try {
+        holder.replace(await options.renew());
+        options.log.info({}, 'certificate renewed');
+        continue;
+      } catch (error) {
+        options.log.warn({ error: String(error) }, 'the certificate could not be renewed yet');
+        wait = retryMilliseconds;
+      }
+    }
+    await clock.sleep(wait, signal).catch(() => undefined);
+  }
+}

@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { SupercargoError } from '../model/errors.ts';
+
+/** Durations, in milliseconds, and switches that only few need to change: from the environment, so that a service file can hold them. */
+const settings = z.object({
+  SUPERCARGO_MOUNT_DEADLINE: z.coerce
+    .number()
+    .int()
+    .min(500)
+    .default(100_000)
+    .describe('How long a mount call is held; below the engine’s own limit (Docker 120 s, Podman 5 s unless it is told otherwise).'),
+  SUPERCARGO_CERTIFICATE_LIFETIME: z.coerce.number().int().min(2000).default(86_400_000).describe('Life of the certificates of hosts and name server.'),
+  SUPERCARGO_SESSION: z.coerce.number().int().min(5000).default(15_000).describe('A host counts as down this long after its last heartbeat.'),
+  SUPERCARGO_CRASH_AT: z.string().default('').describe('Fault injection: the process kills itself at this place, once. For tests.'),
+  SUPERCARGO_CORRUPT_STREAM: z.coerce.number().int().min(0).default(0).describe('Fault injection: this many streams sent from here get a wrong byte.'),
+});
+
+export interface Settings {
+  mountDeadlineMilliseconds: number;
+  certificateLifetimeMilliseconds: number;
+  sessionMilliseconds: number;
+  crashAt: string;
+  corruptStreams: number;
+}
+
+/** @throws invalid-option that names the variable */
+export function readSettings(environment: NodeJS.ProcessEnv): Settings {
+  const parsed = settings.safeParse(environment);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw new SupercargoError('invalid-option', `Environment variable ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'not valid'}`);
+  }
+  const { data } = parsed;
+  return {
+    mountDeadlineMilliseconds: data.SUPERCARGO_MOUNT_DEADLINE,
+    certificateLifetimeMilliseconds: data.SUPERCARGO_CERTIFICATE_LIFETIME,
+    sessionMilliseconds: data.SUPERCARGO_SESSION,
+    crashAt: data.SUPERCARGO_CRASH_AT,
+    corruptStreams: data.SUPERCARGO_CORRUPT_STREAM,
+  };
+}

@@ -1,0 +1,26 @@
+import { SupercargoError } from './errors.ts';
+
+const maximumNameLength = 128;
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
+
+/**
+ * Checks a name that a person or an orchestrator chose (volume, host, class). The same rule as Docker's own volume names
+ * (so anonymous names of 64 hexadecimal digits pass), with an upper length. Names are never used as paths.
+ * @throws invalid-name
+ */
+export function checkName(kind: string, name: unknown): string {
+  if (typeof name !== 'string' || name.length === 0) {
+    throw new SupercargoError('invalid-name', `The ${kind} name is empty.`, { hint: `Give the ${kind} a name.` });
+  }
+  if (name.length > maximumNameLength) {
+    throw new SupercargoError('invalid-name', `The ${kind} name is ${name.length} characters long.`, {
+      hint: `Use at most ${maximumNameLength} characters.`,
+    });
+  }
+  if (!namePattern.test(name)) {
+    throw new SupercargoError('invalid-name', `The ${kind} name ${JSON.stringify(name)} is not allowed.`, {
+      hint: 'Use letters, digits, "_", "." and "-", and begin with a letter or a digit.',
+    });
+  }
+  return name;
+}

@@ -1,0 +1,133 @@
+import { z } from 'zod';
+import { identifierPattern } from './identifiers.ts';
+
+/**
+ * The records of the name server, as schemas: what is stored, what travels, what the OpenAPI document shows. One home.
+ * Sizes are bytes, times are RFC 3339 text (for people; no decision is taken on them), durations are milliseconds.
+ */
+export const identifier = z.string().regex(identifierPattern);
+export const timestamp = z.iso.datetime();
+export const byteCount = z.int().nonnegative();
+const epoch = z.int().nonnegative().describe('Rises with every change of holder; a grant of an older epoch is void.');
+
+export const clusterRecord = z.object({
+  id: identifier,
+  name: z.string(),
+  createdAt: timestamp,
+});
+export type Cluster = z.infer<typeof clusterRecord>;
+
+export const poolReport = z.object({
+  driver: z.string(),
+  location: z.string().describe('The device or file that holds the pool.'),
+  capacityBytes: byteCount,
+  usedBytes: byteCount,
+});
+export type PoolReport = z.infer<typeof poolReport>;
+
+export const hostRecord = z.object({
+  id: identifier,
+  name: z.string(),
+  address: z.string().describe('host:port on which other agents reach this agent.'),
+  version: z.string(),
+  pool: poolReport.nullable(),
+  joinedAt: timestamp,
+});
+export type Host = z.infer<typeof hostRecord>;
+
+export const volumeClass = z.object({
+  name: z.string(),
+  description: z.string(),
+  driver: z.string(),
+  sizeBytes: byteCount.nullable().describe('Size limit of volumes that ask for none; null is no limit.'),
+  maximumSizeBytes: byteCount.nullable(),
+});
+export type VolumeClass = z.infer<typeof volumeClass>;
+
+/** Something that uses a volume on a host, as its agent saw it. */
+export const volumeUse = z.object({
+  kind: z.enum(['container', 'process', 'mount-session']),
+  name: z.string().describe('Container name, or program and process number.'),
+});
+export type VolumeUse = z.infer<typeof volumeUse>;
+
+/**
+ * Who may write. `free`: nobody ever held it, there is no data. `held`: the one holder. `moving`: see movePhase.
+ * `removing`: on its way out; `confirmed` once the holder has given up its copy, from when on the name is free.
+ */
+export const placement = z.discriminatedUnion('state', [
+  z.object({ state: z.literal('free') }),
+  z.object({
+    state: z.literal('held'),
+    host: identifier,
+    base: identifier.nullable().describe('The snapshot that the live copy of this epoch starts from; null is empty.'),
+  }),
+  z.object({ state: z.literal('moving'), from: identifier, to: identifier, move: identifier, base: identifier.nullable() }),
+  z.object({ state: z.literal('removing'), host: identifier.nullable(), base: identifier.nullable(), confirmed: z.boolean() }),
+]);
+export type Placement = z.infer<typeof placement>;
+
+export const copyRecord = z.object({
+  host: identifier,
+  kind: z.enum(['live', 'replica']),
+  snapshots: z.array(identifier).describe('Snapshots of this volume on that host, oldest first.'),
+  usedBytes: byteCount,
+});
+export type Copy = z.infer<typeof copyRecord>;
+
+export const volumeRecord = z.object({
+  id: identifier,
+  name: z.string(),
+  class: z.string(),
+  driver: z.string(),
+  sizeBytes: byteCount.nullable().describe('Size limit; null is no limit.'),
+  labels: z.record(z.string(), z.string()),
+  createdAt: timestamp,
+  epoch,
+  placement,
+  copies: z.array(copyRecord),
+});
+export type Volume = z.infer<typeof volumeRecord>;
+
+/**
+ * copying: the source may write; the destination pulls snapshots. ready: the destination has nearly everything; the source
+ * releases as soon as nothing uses the volume. released: no host may write; the last delta travels. Then one of the ends.
+ */
+export const movePhase = z.enum(['copying', 'ready', 'released', 'committed', 'aborted']);
+export type MovePhase = z.infer<typeof movePhase>;
+
+export const moveProgress = z.object({
+  round: z.int().nonnegative(),
+  transferredBytes: byteCount.describe('Bytes received in the present round.'),
+  totalBytes: byteCount.describe('Estimate for the present round.'),
+  bytesPerSecond: z.number().nonnegative(),
+  totalTransferredBytes: byteCount.describe('Bytes received in all rounds.'),
+});
+export type MoveProgress = z.infer<typeof moveProgress>;
+
+export const moveRecord = z.object({
+  id: identifier,
+  volume: identifier,
+  volumeName: z.string(),
+  from: identifier,
+  to: identifier,
+  epoch: epoch.describe('The epoch of the volume when the move was opened.'),
+  reason: z.enum(['mount', 'operator']),
+  phase: movePhase,
+  blockedBy: z.array(volumeUse).describe('What still uses the volume on the source.'),
+  finalSnapshot: identifier.nullable().describe('Set on release: the snapshot that holds the last acknowledged byte.'),
+  progress: moveProgress.nullable(),
+  error: z.object({ code: z.string(), message: z.string(), hint: z.string().nullable() }).nullable(),
+  startedAt: timestamp,
+  endedAt: timestamp.nullable(),
+});
+export type Move = z.infer<typeof moveRecord>;
+
+export const eventRecord = z.object({
+  time: timestamp,
+  type: z.string().describe('For example volume.created, move.committed, host.joined.'),
+  subject: z.string().describe('Name of the object.'),
+  actor: z.string().describe('Who caused it: a host, the operator, or the name server.'),
+  message: z.string(),
+});
+export type ClusterEvent = z.infer<typeof eventRecord>;

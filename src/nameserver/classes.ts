@@ -1,0 +1,48 @@
+import { SupercargoError } from '../model/errors.ts';
+import { checkName } from '../model/names.ts';
+import { volumeClass } from '../model/records.ts';
+import type { VolumeClass } from '../model/records.ts';
+import type { Handlers } from '../protocol/server.ts';
+import type { Routes } from '../protocol/routes.ts';
+import type { NameServerContext } from './name-server.ts';
+import { keys } from './repository.ts';
+import type { Repository } from './repository.ts';
+
+export const defaultClassName = 'default';
+
+const builtInClasses: VolumeClass[] = [
+  {
+    name: defaultClassName,
+    description: 'A volume on the hosts’ own disks that follows its container; limited by the pool only.',
+    driver: 'btrfs',
+    sizeBytes: null,
+    maximumSizeBytes: null,
+  },
+];
+
+/** Classes that every cluster has; an operator may replace them, so what is there stays. */
+export async function ensureBuiltInClasses(repository: Repository): Promise<void> {
+  await repository.transact(async (transaction) => {
+    for (const each of builtInClasses) {
+      if ((await transaction.get(keys.class(each.name), volumeClass)) === undefined) transaction.put(keys.class(each.name), each);
+    }
+  });
+}
+
+export function classHandlers({ repository }: NameServerContext): Pick<Handlers<Routes>, 'listClasses' | 'putClass'> {
+  return {
+    listClasses: async () => ({ items: await repository.list(keys.classes, volumeClass) }),
+    putClass: async ({ parameters, body }) => {
+      const record = { name: checkName('class', parameters.class), ...body };
+      if (record.sizeBytes !== null && record.maximumSizeBytes !== null && record.sizeBytes > record.maximumSizeBytes) {
+        throw new SupercargoError('invalid-option', `Class "${record.name}": the default size is above the maximum.`);
+      }
+      return repository.transact(async (transaction) => {
+        await transaction.get(keys.class(record.name), volumeClass);
+        transaction.put(keys.class(record.name), record);
+        transaction.record('class.changed', record.name, 'operator', `Class "${record.name}" was set.`);
+        return record;
+      });
+    },
+  };
+}

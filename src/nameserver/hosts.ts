@@ -1,0 +1,61 @@
+import { hostRecord } from '../model/records.ts';
+import type { Host, PoolReport } from '../model/records.ts';
+import { SupercargoError } from '../model/errors.ts';
+import type { HostView, Routes } from '../protocol/routes.ts';
+import type { Handlers, RequestContext } from '../protocol/server.ts';
+import { z } from 'zod';
+import { findHost } from './lookup.ts';
+import type { NameServerContext } from './name-server.ts';
+import { keys } from './repository.ts';
+
+/** Pool figures are written when they changed by this share of the capacity, not at every heartbeat. */
+const reportedShare = 0.005;
+
+const sessionEntry = z.object({ session: z.string() });
+
+export async function hostViewOf({ store }: NameServerContext, host: Host): Promise<HostView> {
+  return { ...host, status: (await store.get(keys.session(host.id))) === undefined ? 'down' : 'up' };
+}
+
+/** The identifier of the calling host. @throws forbidden for any other caller */
+export function callingHost(context: RequestContext): string {
+  if (context.host === null) throw new SupercargoError('forbidden', 'Only a host may call this.');
+  return context.host;
+}
+
+export function hostHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'listHosts' | 'getHost' | 'heartbeat'> {
+  const { repository, store } = context;
+  return {
+    listHosts: async () => {
+      const hosts = await repository.list(keys.hosts, hostRecord);
+      const items = await Promise.all(hosts.map((host) => hostViewOf(context, host)));
+      return { items: items.sort((a, b) => a.name.localeCompare(b.name)) };
+    },
+    getHost: async ({ parameters }) => hostViewOf(context, await findHost(repository, parameters.host)),
+    heartbeat: async ({ body }, request) => {
+      const id = callingHost(request);
+      if (!(await store.keepLeaseAlive(body.session))) await store.grantLease(body.session, context.sessionMilliseconds);
+      await repository.transact(async (transaction) => {
+        const host = await findHost(transaction, id);
+        const session = await transaction.get(keys.session(id), sessionEntry);
+        if (session?.session !== body.session) {
+          transaction.put(keys.session(id), { session: body.session }, body.session);
+          if (session === undefined) transaction.record('host.up', host.name, host.name, `Host "${host.name}" is up.`);
+        }
+        const changed = host.address !== body.address || host.version !== body.version || poolChanged(host.pool, body.pool);
+        if (changed) transaction.put(keys.host(id), { ...host, address: body.address, version: body.version, pool: body.pool });
+      });
+      return { sessionMilliseconds: context.sessionMilliseconds };
+    },
+  };
+}
+
+function poolChanged(before: PoolReport | null, after: PoolReport | null): boolean {
+  if (before === null || after === null) return before !== after;
+  return (
+    before.driver !== after.driver ||
+    before.location !== after.location ||
+    before.capacityBytes !== after.capacityBytes ||
+    Math.abs(before.usedBytes - after.usedBytes) > reportedShare * after.capacityBytes
+  );
+}

@@ -1,0 +1,84 @@
+import type { Handlers } from '../protocol/server.ts';
+import type { Routes } from '../protocol/routes.ts';
+import { clusterRecord } from '../model/records.ts';
+import { SupercargoError } from '../model/errors.ts';
+import type { RandomBytes } from '../model/identifiers.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Store } from '../ports/store.ts';
+import { classHandlers, ensureBuiltInClasses } from './classes.ts';
+import { enrolmentHandlers } from './enrolment.ts';
+import { eventHandlers } from './events.ts';
+import { hostHandlers } from './hosts.ts';
+import { moveHandlers } from './moves.ts';
+import { keys, Repository } from './repository.ts';
+import { runHousekeeping } from './housekeeping.ts';
+import { volumeHandlers } from './volumes.ts';
+import { watchHandlers } from './watch.ts';
+
+/** What the name server needs of the cluster's authority; it sees no key. */
+export interface CertificateIssuer {
+  /** Certificate (PEM) for the key in the request, which must be signed by that key. @throws invalid-request */
+  issueHostCertificate(host: string, requestPem: string): Promise<string>;
+  /** Certificates (PEM) of the authorities that all parts trust. */
+  authorities(): string[];
+  fingerprint(): string;
+  /** A compact signed ticket. */
+  signTicket(claims: TicketClaims): Promise<string>;
+}
+
+export interface TicketClaims {
+  move: string;
+  volume: string;
+  epoch: number;
+  source: string;
+  destination: string;
+}
+
+export interface NameServerOptions {
+  store: Store;
+  clock: Clock;
+  random: RandomBytes;
+  issuer: CertificateIssuer;
+  /** host:port where hosts reach the API, and where they join. */
+  address: string;
+  joinAddress: string;
+  /** How long a host counts as up after its last heartbeat, in milliseconds. */
+  sessionMilliseconds: number;
+}
+
+/** What every handler has at hand. */
+export interface NameServerContext extends NameServerOptions {
+  repository: Repository;
+}
+
+export interface NameServer {
+  handlers: Handlers<Routes>;
+  context: NameServerContext;
+  /** Watches sessions and prunes old records until the signal fires. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** Assembles the name server over its store: decisions and records, no sockets. */
+export async function createNameServer(options: NameServerOptions): Promise<NameServer> {
+  const repository = new Repository(options.store, options.clock);
+  const context: NameServerContext = { ...options, repository };
+  await ensureBuiltInClasses(repository);
+  return {
+    context,
+    handlers: {
+      getCluster: async () => {
+        const cluster = await repository.get(keys.cluster, clusterRecord);
+        if (cluster === undefined) throw new SupercargoError('not-found', 'The cluster has not been made yet.');
+        return cluster;
+      },
+      ...enrolmentHandlers(context),
+      ...hostHandlers(context),
+      ...classHandlers(context),
+      ...volumeHandlers(context),
+      ...moveHandlers(context),
+      ...eventHandlers(context),
+      ...watchHandlers(context),
+    },
+    run: (signal) => runHousekeeping(context, signal),
+  };
+}

@@ -1,0 +1,66 @@
+import { SupercargoError } from '../model/errors.ts';
+import { refuseRemoval } from '../model/placement.ts';
+import { eventRecord, volumeRecord } from '../model/records.ts';
+import type { Volume } from '../model/records.ts';
+import { hostName } from './lookup.ts';
+import type { NameServerContext } from './name-server.ts';
+import { keys } from './repository.ts';
+
+/** How long a holder may take to confirm that nothing uses the volume, in milliseconds. */
+const confirmationMilliseconds = 15_000;
+
+/**
+ * Waits until the holder has given the volume up.
+ * @throws volume-in-use if it refuses, host-unreachable if it does not answer (the volume then stays)
+ */
+export async function awaitRemoval(context: NameServerContext, removing: Volume, signal: AbortSignal): Promise<void> {
+  const { store, clock } = context;
+  const deadline = new AbortController();
+  const both = AbortSignal.any([signal, deadline.signal]);
+  void clock.sleep(confirmationMilliseconds, both).then(
+    () => deadline.abort(),
+    () => undefined,
+  );
+  try {
+    const { revision } = await store.list(keys.volume(removing.id));
+    if (await settled(context, removing)) return;
+    for await (const _ of store.watch(keys.volume(removing.id), revision, both)) {
+      if (await settled(context, removing)) return;
+    }
+    if (!signal.aborted) await giveUp(context, removing);
+  } finally {
+    deadline.abort();
+  }
+}
+
+/** True when the removal is confirmed, false while it is being asked for. */
+async function settled(context: NameServerContext, removing: Volume): Promise<boolean> {
+  const volume = await context.repository.get(keys.volume(removing.id), volumeRecord);
+  if (volume === undefined) return true;
+  if (volume.placement.state === 'removing') return volume.placement.confirmed;
+  throw new SupercargoError('volume-in-use', await refusalText(context, removing), {
+    hint: 'Stop and remove what uses it, then remove the volume again.',
+  });
+}
+
+/** The holder's own words, from the event that it left with its refusal. */
+async function refusalText({ store }: NameServerContext, removing: Volume): Promise<string> {
+  const { entries } = await store.list(keys.events);
+  const refusals = entries.map((entry) => eventRecord.parse(entry.value)).filter((event) => event.type === 'volume.removal-refused' && event.subject === removing.name);
+  return refusals.at(-1)?.message ?? `Volume "${removing.name}" is in use.`;
+}
+
+async function giveUp(context: NameServerContext, removing: Volume): Promise<void> {
+  const host = removing.placement.state === 'removing' ? removing.placement.host : null;
+  const name = host === null ? 'its host' : await hostName(context.repository, host);
+  const confirmed = await context.repository.transact(async (transaction) => {
+    const volume = await transaction.get(keys.volume(removing.id), volumeRecord);
+    if (volume?.placement.state !== 'removing' || volume.placement.confirmed) return true;
+    transaction.put(keys.volume(volume.id), refuseRemoval(volume));
+    return false;
+  });
+  if (confirmed) return;
+  throw new SupercargoError('host-unreachable', `Volume "${removing.name}" is held by ${name}, which does not answer.`, {
+    hint: `Start the agent on ${name}, then remove the volume again.`,
+  });
+}

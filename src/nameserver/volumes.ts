@@ -1,0 +1,270 @@
+import { SupercargoError } from '../model/errors.ts';
+import { newIdentifier } from '../model/identifiers.ts';
+import { checkName } from '../model/names.ts';
+import { formatSize } from '../model/size.ts';
+import {
+  claim,
+  confirmRemoval,
+  currentHost,
+  isGone,
+  reclaim,
+  recordCopy,
+  refuseRemoval,
+  remove,
+} from '../model/placement.ts';
+import { hostRecord, moveRecord, volumeClass, volumeRecord } from '../model/records.ts';
+import type { Volume, VolumeClass } from '../model/records.ts';
+import type { Routes } from '../protocol/routes.ts';
+import type { Handlers, RequestContext } from '../protocol/server.ts';
+import { defaultClassName } from './classes.ts';
+import { callingHost } from './hosts.ts';
+import { findHost, findMove, findVolume, hostName, nameEntry } from './lookup.ts';
+import { putMove } from './moves.ts';
+import type { NameServerContext } from './name-server.ts';
+import { awaitRemoval } from './removal.ts';
+import { keys } from './repository.ts';
+import type { Transaction } from './repository.ts';
+
+type VolumeRoutes =
+  | 'listVolumes'
+  | 'createVolume'
+  | 'getVolume'
+  | 'updateVolume'
+  | 'removeVolume'
+  | 'where'
+  | 'claimVolume'
+  | 'reclaimVolume'
+  | 'reportCopy'
+  | 'confirmRemoval'
+  | 'refuseRemoval';
+
+type CreateBody = Parameters<Handlers<Routes>['createVolume']>[0]['body'];
+
+export function volumeHandlers(context: NameServerContext): Pick<Handlers<Routes>, VolumeRoutes> {
+  const { repository } = context;
+  return {
+    listVolumes: async () => {
+      const volumes = await repository.list(keys.volumes, volumeRecord);
+      return { items: volumes.filter(isNamed).sort((a, b) => a.name.localeCompare(b.name)) };
+    },
+    createVolume: async ({ body }, request) => createVolume(context, body, await actorName(context, request)),
+    getVolume: async ({ parameters }, request) => {
+      const volume = await repository.transact(async (transaction) => {
+        const found = await findVolume(transaction, parameters.volume);
+        request.setEntityTag(String(transaction.revisionOf(keys.volume(found.id))));
+        return found;
+      });
+      return volume;
+    },
+    updateVolume: ({ parameters, body }, request) =>
+      repository.transact(async (transaction) => {
+        const volume = await findVolume(transaction, parameters.volume);
+        checkEntityTag(request, transaction, volume);
+        const changed = { ...volume, labels: body.labels };
+        transaction.put(keys.volume(volume.id), changed);
+        return changed;
+      }),
+    removeVolume: async ({ parameters }, request) => {
+      await removeVolume(context, parameters.volume, request);
+      return {};
+    },
+    where: ({ parameters }) => where(context, parameters.volume),
+    ...agentHandlers(context),
+  };
+}
+
+/** What only the agents call. */
+function agentHandlers({
+  repository,
+  random,
+}: NameServerContext): Pick<Handlers<Routes>, 'claimVolume' | 'reclaimVolume' | 'reportCopy' | 'confirmRemoval' | 'refuseRemoval'> {
+  return {
+    claimVolume: ({ parameters }, request) => {
+      const host = callingHost(request);
+      return repository.transact(async (transaction) => {
+        const volume = await findVolume(transaction, parameters.volume);
+        const opening = { moveId: newIdentifier('mov', random), reason: 'mount' as const, now: repository.now() };
+        return applyClaim(transaction, volume, host, opening);
+      });
+    },
+    reclaimVolume: ({ parameters, body }, request) =>
+      repository.transact(async (transaction) => {
+        const volume = await findVolume(transaction, parameters.volume);
+        const changed = reclaim(volume, callingHost(request), body.epoch);
+        if (changed !== volume) transaction.put(keys.volume(volume.id), changed);
+        return changed;
+      }),
+    reportCopy: async ({ parameters, body }, request) => {
+      const host = callingHost(request);
+      await repository.transact(async (transaction) => {
+        const volume = await findVolume(transaction, parameters.volume);
+        const changed = recordCopy(volume, host, body.copy === null ? null : { host, ...body.copy });
+        if (isGone(changed)) transaction.delete(keys.volume(volume.id));
+        else transaction.put(keys.volume(volume.id), changed);
+      });
+      return {};
+    },
+    confirmRemoval: async ({ parameters }, request) => {
+      const host = callingHost(request);
+      await repository.transact(async (transaction) => {
+        const volume = await findVolume(transaction, parameters.volume);
+        const changed = confirmRemoval(volume, host);
+        if (changed === volume) return;
+        transaction.delete(keys.volumeName(volume.name));
+        if (isGone(changed)) transaction.delete(keys.volume(volume.id));
+        else transaction.put(keys.volume(volume.id), changed);
+        transaction.record('volume.removed', volume.name, await hostName(transaction, host), `Volume "${volume.name}" was removed.`);
+      });
+      return {};
+    },
+    refuseRemoval: async ({ parameters, body }, request) => {
+      const host = callingHost(request);
+      await repository.transact(async (transaction) => {
+        const volume = await findVolume(transaction, parameters.volume);
+        if (currentHost(volume.placement) !== host) throw new SupercargoError('forbidden', 'Only the holder may refuse a removal.');
+        const name = await hostName(transaction, host);
+        const users = body.uses.map((use) => `${use.kind} ${use.name}`).join(', ');
+        transaction.put(keys.volume(volume.id), refuseRemoval(volume));
+        transaction.record('volume.removal-refused', volume.name, name, `Volume "${volume.name}" is in use on ${name} by ${users}.`);
+      });
+      return {};
+    },
+  };
+}
+
+/** A removed volume whose copies are still being deleted has no name any more. */
+function isNamed(volume: Volume): boolean {
+  return volume.placement.state !== 'removing' || !volume.placement.confirmed;
+}
+
+export async function actorName({ repository }: NameServerContext, request: RequestContext): Promise<string> {
+  return request.host === null ? request.caller : hostName(repository, request.host);
+}
+
+function checkEntityTag(request: RequestContext, transaction: Transaction, volume: Volume): void {
+  const tag = String(transaction.revisionOf(keys.volume(volume.id)));
+  if (request.ifMatch !== undefined && request.ifMatch !== tag) {
+    throw new SupercargoError('precondition-failed', `Volume "${volume.name}" has changed since you read it.`, { hint: 'Read it again and repeat the change.' });
+  }
+}
+
+/** Grants the volume, or opens or joins the move to the host, inside a transaction. */
+export async function applyClaim(
+  transaction: Transaction,
+  volume: Volume,
+  host: string,
+  opening: { moveId: string; reason: 'mount' | 'operator'; now: string },
+): Promise<Awaited<ReturnType<Handlers<Routes>['claimVolume']>>> {
+  const result = claim(volume, host, opening);
+  const name = await hostName(transaction, host);
+  if (result.volume !== volume) transaction.put(keys.volume(volume.id), result.volume);
+  if (result.move !== null) {
+    const source = await hostName(transaction, result.move.from);
+    putMove(transaction, result.move);
+    transaction.record('move.started', volume.name, name, `Volume "${volume.name}" begins to move from ${source} to ${name}.`);
+    return result;
+  }
+  if (result.volume !== volume) transaction.record('volume.held', volume.name, name, `Volume "${volume.name}" is held by ${name} (epoch ${result.volume.epoch}).`);
+  const { placement } = result.volume;
+  return { volume: result.volume, move: placement.state === 'moving' ? await findMove(transaction, placement.move) : null };
+}
+
+async function createVolume(context: NameServerContext, body: CreateBody, actor: string): Promise<Volume> {
+  const { repository, random } = context;
+  const name = checkName('volume', body.name);
+  return repository.transact(async (transaction) => {
+    const volumeClassRecord = await findClass(transaction, body.class ?? defaultClassName);
+    const existing = await transaction.get(keys.volumeName(name), nameEntry);
+    if (existing !== undefined) return sameVolume(await findVolume(transaction, existing.id), body);
+    const sizeBytes = checkSize(volumeClassRecord, body.sizeBytes);
+    const host = body.host === undefined ? null : await findHost(transaction, body.host);
+    const volume: Volume = {
+      id: newIdentifier('vol', random),
+      name,
+      class: volumeClassRecord.name,
+      driver: volumeClassRecord.driver,
+      sizeBytes,
+      labels: body.labels ?? {},
+      createdAt: repository.now(),
+      epoch: host === null ? 0 : 1,
+      placement: host === null ? { state: 'free' } : { state: 'held', host: host.id, base: null },
+      copies: [],
+    };
+    transaction.put(keys.volumeName(name), { id: volume.id });
+    transaction.put(keys.volume(volume.id), volume);
+    transaction.record('volume.created', name, actor, `Volume "${name}" was created${host === null ? '' : ` on ${host.name}`}.`);
+    return volume;
+  });
+}
+
+async function findClass(transaction: Transaction, name: string): Promise<VolumeClass> {
+  const found = await transaction.get(keys.class(name), volumeClass);
+  if (found === undefined) {
+    throw new SupercargoError('invalid-option', `Option "class" names a class that does not exist: ${JSON.stringify(name)}.`, {
+      hint: 'supercargo class ls lists the classes.',
+    });
+  }
+  return found;
+}
+
+function checkSize(volumeClassRecord: VolumeClass, asked: number | null | undefined): number | null {
+  const sizeBytes = asked ?? volumeClassRecord.sizeBytes;
+  const { maximumSizeBytes } = volumeClassRecord;
+  if (sizeBytes !== null && maximumSizeBytes !== null && sizeBytes > maximumSizeBytes) {
+    throw new SupercargoError(
+      'invalid-option',
+      `Option "size" asks for ${formatSize(sizeBytes)}, but class "${volumeClassRecord.name}" allows ${formatSize(maximumSizeBytes)}.`,
+    );
+  }
+  return sizeBytes;
+}
+
+/** Creating again is fine as long as what is asked for explicitly is what is there. @throws already-exists */
+function sameVolume(existing: Volume, body: CreateBody): Volume {
+  const differs: string[] = [];
+  if (body.class !== undefined && body.class !== existing.class) differs.push(`class "${existing.class}"`);
+  if (body.sizeBytes !== undefined && body.sizeBytes !== existing.sizeBytes) {
+    differs.push(existing.sizeBytes === null ? 'no size limit' : `size ${formatSize(existing.sizeBytes)}`);
+  }
+  if (differs.length > 0) {
+    throw new SupercargoError('already-exists', `There is a volume "${existing.name}" already, with ${differs.join(' and ')}.`, {
+      hint: 'Use another name, or the options it has.',
+    });
+  }
+  return existing;
+}
+
+async function removeVolume(context: NameServerContext, word: string, request: RequestContext): Promise<void> {
+  const { repository } = context;
+  const removing = await repository.transact(async (transaction) => {
+    const volume = await findVolume(transaction, word);
+    checkEntityTag(request, transaction, volume);
+    const changed = remove(volume);
+    if (changed === null) {
+      transaction.delete(keys.volumeName(volume.name));
+      transaction.delete(keys.volume(volume.id));
+      transaction.record('volume.removed', volume.name, request.caller, `Volume "${volume.name}" was removed.`);
+      return null;
+    }
+    if (changed !== volume) transaction.put(keys.volume(volume.id), changed);
+    return changed;
+  });
+  if (removing !== null) await awaitRemoval(context, removing, request.signal);
+}
+
+async function where({ repository }: NameServerContext, word: string): Promise<Awaited<ReturnType<Handlers<Routes>['where']>>> {
+  const volume = await findVolume(repository, word);
+  const current = currentHost(volume.placement);
+  const host = current === null ? undefined : await repository.get(keys.host(current), hostRecord);
+  const replicas = volume.copies.filter((copy) => copy.host !== current);
+  const move = volume.placement.state === 'moving' ? await repository.get(keys.move(volume.placement.move), moveRecord) : undefined;
+  return {
+    volume: volume.name,
+    state: volume.placement.state,
+    host: host?.name ?? current,
+    address: host?.address ?? null,
+    epoch: volume.epoch,
+    replicas: await Promise.all(replicas.map((copy) => hostName(repository, copy.host))),
+    move: move ?? null,
+  };
+}

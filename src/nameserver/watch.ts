@@ -1,0 +1,85 @@
+import { moveRecord, hostRecord, volumeRecord } from '../model/records.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { StoreEvent } from '../ports/store.ts';
+import type { Routes, WatchMessage } from '../protocol/routes.ts';
+import type { Handlers } from '../protocol/server.ts';
+import type { NameServerContext } from './name-server.ts';
+import { keys } from './repository.ts';
+import { hostViewOf } from './hosts.ts';
+
+/** How long a stream may be silent, in milliseconds: its reader then knows that the connection is dead. */
+export const aliveIntervalMilliseconds = 3000;
+
+export function watchHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'watch'> {
+  return {
+    watch: (_, { signal }) => {
+      let last = 0;
+      async function* follow(): AsyncGenerator<WatchMessage> {
+        const reset = await wholeState(context);
+        last = reset.revision;
+        yield reset;
+        for await (const changes of context.store.watch(keys.state, reset.revision, signal)) {
+          for (const change of changes) {
+            const message = await toMessage(context, change);
+            last = change.revision;
+            if (message !== undefined) yield message;
+          }
+        }
+      }
+      return withHeartbeat(follow(), (): WatchMessage => ({ type: 'alive', revision: last }), context.clock, signal);
+    },
+  };
+}
+
+async function wholeState({ store }: NameServerContext): Promise<WatchMessage & { type: 'reset' }> {
+  const { entries, revision } = await store.list(keys.state);
+  const of = (prefix: string): unknown[] => entries.filter((entry) => entry.key.startsWith(prefix)).map((entry) => entry.value);
+  const sessions = new Set(entries.map((entry) => entry.key).filter((key) => key.startsWith(keys.sessions)));
+  return {
+    type: 'reset',
+    revision,
+    volumes: of(keys.volumes).map((value) => volumeRecord.parse(value)),
+    moves: of(keys.moves).map((value) => moveRecord.parse(value)),
+    hosts: of(keys.hosts).map((value) => {
+      const host = hostRecord.parse(value);
+      return { ...host, status: sessions.has(keys.session(host.id)) ? 'up' : 'down' };
+    }),
+  };
+}
+
+async function toMessage(context: NameServerContext, { key, value, revision }: StoreEvent): Promise<WatchMessage | undefined> {
+  const id = key.slice(key.lastIndexOf('/') + 1);
+  if (key.startsWith(keys.volumes)) return { type: 'volume', revision, id, volume: value === undefined ? null : volumeRecord.parse(value) };
+  if (key.startsWith(keys.moves)) return { type: 'move', revision, id, move: value === undefined ? null : moveRecord.parse(value) };
+  const host = await context.repository.get(keys.host(id), hostRecord);
+  return { type: 'host', revision, id, host: host === undefined ? null : await hostViewOf(context, host) };
+}
+
+/** Passes a stream on and puts a sign of life in wherever it is silent for too long. */
+export async function* withHeartbeat<Item, Beat>(
+  source: AsyncGenerator<Item>,
+  beat: () => Beat,
+  clock: Clock,
+  signal: AbortSignal,
+): AsyncGenerator<Item | Beat> {
+  let pending = source.next();
+  // A rejection is delivered by the await below; this keeps it from counting as unhandled while a beat is being waited for.
+  pending.catch(() => undefined);
+  while (!signal.aborted) {
+    const timer = new AbortController();
+    const silence = clock.sleep(aliveIntervalMilliseconds, AbortSignal.any([signal, timer.signal])).then(
+      () => 'silence' as const,
+      () => 'silence' as const,
+    );
+    const next = await Promise.race([pending, silence]);
+    timer.abort();
+    if (next === 'silence') {
+      if (!signal.aborted) yield beat();
+      continue;
+    }
+    if (next.done) return;
+    yield next.value;
+    pending = source.next();
+    pending.catch(() => undefined);
+  }
+}

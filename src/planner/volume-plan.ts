@@ -1,0 +1,179 @@
+import type { Grant } from '../model/grant.ts';
+import { isOver } from '../model/placement.ts';
+import type { Copy, Move, Volume } from '../model/records.ts';
+
+/** All that the decision about one volume on one host rests on. */
+export interface VolumeFacts {
+  /** Identifier of this host. */
+  self: string;
+  /** The name server's record as of now (never a remembered one); null if the volume does not exist any more. */
+  volume: Volume | null;
+  /** The open move of the volume, if there is one. */
+  move: Move | null;
+  grant: Grant | null;
+  live: 'absent' | 'writable' | 'readonly';
+  /** Snapshots on this host's disk, oldest first. */
+  snapshots: string[];
+  mounted: boolean;
+  /** Mount sessions of engines that were answered and not given back. */
+  references: number;
+}
+
+export type Step =
+  | { do: 'create-live' }
+  | { do: 'activate'; snapshot: string }
+  | { do: 'resume-live' }
+  | { do: 'delete-live'; why: string }
+  | { do: 'protect-live' }
+  | { do: 'report-copy'; kind: Copy['kind'] }
+  | { do: 'take-grant'; epoch: number }
+  | { do: 'undo-release' }
+  | { do: 'reclaim'; epoch: number }
+  | { do: 'unmount' }
+  | { do: 'release'; move: string; epoch: number; refuseIfUsed: boolean }
+  | { do: 'report-release'; move: string; epoch: number; snapshot: string }
+  | { do: 'receive-move'; move: string }
+  | { do: 'drop-snapshots'; snapshots: string[] }
+  | { do: 'confirm-removal' }
+  | { do: 'delete-copy' }
+  | { do: 'complain'; problem: string };
+
+/**
+ * What this host has to do next for one volume, as a list to be done in order, after which it observes and plans again.
+ * Pure; the only place where a host decides about a volume.
+ */
+export function planVolume(facts: VolumeFacts): Step[] {
+  const { volume, self } = facts;
+  if (volume === null) return planGone(facts);
+  const { placement } = volume;
+  switch (placement.state) {
+    case 'free':
+      return [];
+    case 'held':
+      return placement.host === self ? planHolder(facts, volume) : planBystander(facts, volume);
+    case 'moving':
+      if (placement.from === self) return planSource(facts, volume);
+      return placement.to === self && facts.move !== null ? [...planProtection(facts), { do: 'receive-move', move: facts.move.id }] : planProtection(facts);
+    case 'removing':
+      return planRemoval(facts, volume);
+  }
+}
+
+function hasAnything(facts: VolumeFacts): boolean {
+  return facts.live !== 'absent' || facts.snapshots.length > 0 || facts.grant !== null;
+}
+
+/**
+ * The name server lets a record go only after every copy was given up. Data that is here all the same (a name server that was set back to an
+ * old backup, say) is not thrown away on its word.
+ */
+function planGone(facts: VolumeFacts): Step[] {
+  if (!hasAnything(facts)) return [];
+  if (facts.live === 'absent' && facts.snapshots.length === 0) return [{ do: 'delete-copy' }];
+  return [{ do: 'complain', problem: 'The name server does not know this volume, but data of it is here. It is kept.' }];
+}
+
+function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
+  if (facts.grant?.state === 'releasing' && facts.grant.epoch === volume.epoch) return [{ do: 'undo-release' }];
+  if (facts.grant?.state === 'released' && facts.grant.epoch === volume.epoch) return [{ do: 'reclaim', epoch: facts.grant.epoch }];
+  const acquire = planAcquisition(facts, volume);
+  if (acquire.length > 0) return acquire;
+  const idle = facts.mounted && facts.references === 0;
+  return [...planCopyReport(facts, volume, 'live'), ...planPruning(facts, volume), ...(idle ? [{ do: 'unmount' } as const] : [])];
+}
+
+/** From the name server's word that this host holds the volume to a live copy and a durable grant; empty if all that is so already. */
+function planAcquisition(facts: VolumeFacts, volume: Volume): Step[] {
+  const { grant, live } = facts;
+  if (grant?.state === 'held' && grant.epoch === volume.epoch) {
+    return live === 'writable' ? [] : live === 'readonly' ? [{ do: 'resume-live' }] : [{ do: 'complain', problem: 'The live copy of this volume is missing from the pool.' }];
+  }
+  const finish: Step[] = [
+    { do: 'report-copy', kind: 'live' },
+    { do: 'take-grant', epoch: volume.epoch },
+  ];
+  // The live copy of the epoch before goes on: it was released for a move that was then called off.
+  if (live !== 'absent' && grant !== null && grant.epoch + 1 === volume.epoch) return [{ do: 'resume-live' }, ...finish];
+  const reportedLive = volume.copies.some((copy) => copy.host === facts.self && copy.kind === 'live');
+  if (live !== 'absent' && grant === null && reportedLive) return [{ do: 'resume-live' }, ...finish];
+  return [...planFreshLive(facts, volume, reportedLive), ...(facts.live === 'absent' && reportedLive ? [] : finish)];
+}
+
+/** A live copy made anew from where the epoch starts. One that is there but was never granted was never mounted either. */
+function planFreshLive(facts: VolumeFacts, volume: Volume, reportedLive: boolean): Step[] {
+  const base = volume.placement.state === 'held' || volume.placement.state === 'moving' ? volume.placement.base : null;
+  if (facts.live === 'absent' && reportedLive) return [{ do: 'complain', problem: 'The live copy of this volume is missing from the pool.' }];
+  const clear: Step[] = facts.live === 'absent' ? [] : [{ do: 'delete-live', why: 'left over from before this epoch' }];
+  return [...clear, base === null ? { do: 'create-live' } : { do: 'activate', snapshot: base }];
+}
+
+function planSource(facts: VolumeFacts, volume: Volume): Step[] {
+  const { move, grant } = facts;
+  if (move === null || isOver(move)) return [];
+  if (grant?.state === 'released' && grant.epoch === volume.epoch && grant.snapshot !== null) {
+    if (move.phase === 'released') return [];
+    return grant.move === move.id ? [{ do: 'report-release', move: move.id, epoch: grant.epoch, snapshot: grant.snapshot }] : [{ do: 'reclaim', epoch: grant.epoch }];
+  }
+  if (move.phase === 'released') return planProtection(facts);
+  if (grant?.state === 'releasing' && grant.epoch === volume.epoch && grant.move !== move.id) return [{ do: 'undo-release' }];
+  if (grant?.state !== 'releasing') {
+    const acquire = planAcquisition(facts, volume);
+    if (acquire.length > 0) return acquire;
+  }
+  return move.phase === 'ready' ? [{ do: 'release', move: move.id, epoch: volume.epoch, refuseIfUsed: move.reason === 'mount' }] : [];
+}
+
+/** Another host may write: whatever live copy is here must not. */
+function planProtection(facts: VolumeFacts): Step[] {
+  return facts.live === 'writable' && facts.grant?.state !== 'held' ? [{ do: 'protect-live' }] : [];
+}
+
+function planBystander(facts: VolumeFacts, volume: Volume): Step[] {
+  if (!hasAnything(facts)) return planCopyReport(facts, volume, 'replica');
+  if (facts.live !== 'absent') {
+    const released = facts.grant?.state === 'released' && facts.grant.snapshot !== null && facts.snapshots.includes(facts.grant.snapshot);
+    const neverGranted = facts.grant === null && !volume.copies.some((copy) => copy.host === facts.self && copy.kind === 'live');
+    if (released || neverGranted) return [{ do: 'delete-live', why: 'another host holds the volume; the final snapshot is kept' }];
+    return [{ do: 'protect-live' }, { do: 'complain', problem: 'Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.' }];
+  }
+  return [...planCopyReport(facts, volume, 'replica'), ...planPruning(facts, volume)];
+}
+
+/** Tells the name server what is on the disk, where its record differs. */
+function planCopyReport(facts: VolumeFacts, volume: Volume, kind: Copy['kind']): Step[] {
+  const recorded = volume.copies.find((copy) => copy.host === facts.self);
+  const nothing = facts.live === 'absent' && facts.snapshots.length === 0;
+  if (nothing) return recorded === undefined ? [] : [{ do: 'report-copy', kind }];
+  const same = recorded?.kind === kind && recorded.snapshots.join() === facts.snapshots.join();
+  return same ? [] : [{ do: 'report-copy', kind }];
+}
+
+/**
+ * Snapshots that no incremental transfer can need. Kept: the newest one in common with each other host, and the newest of all.
+ */
+export function planPruning(facts: VolumeFacts, volume: Volume): Step[] {
+  const keep = new Set<string>();
+  const newest = facts.snapshots.at(-1);
+  if (newest !== undefined) keep.add(newest);
+  if (volume.placement.state === 'held' && volume.placement.base !== null) keep.add(volume.placement.base);
+  for (const copy of volume.copies) {
+    if (copy.host === facts.self) continue;
+    const common = facts.snapshots.findLast((snapshot) => copy.snapshots.includes(snapshot));
+    if (common !== undefined) keep.add(common);
+  }
+  const surplus = facts.snapshots.filter((snapshot) => !keep.has(snapshot));
+  return surplus.length === 0 ? [] : [{ do: 'drop-snapshots', snapshots: surplus }];
+}
+
+function planRemoval(facts: VolumeFacts, volume: Volume): Step[] {
+  const { placement } = volume;
+  if (placement.state !== 'removing') return [];
+  if (!placement.confirmed) return placement.host === facts.self ? [{ do: 'confirm-removal' }] : [];
+  const recorded = volume.copies.some((copy) => copy.host === facts.self);
+  return hasAnything(facts) || recorded ? [{ do: 'delete-copy' }] : [];
+}
+
+/** The plan as people read it in a log. */
+export function describeSteps(steps: readonly Step[]): string {
+  return steps.map((step) => [step.do, ...Object.entries(step).flatMap(([key, value]) => (key === 'do' ? [] : [String(value)]))].join(' ')).join(', then ');
+}

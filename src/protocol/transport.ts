@@ -1,0 +1,92 @@
+import http from 'node:http';
+import https from 'node:https';
+import type { IncomingMessage } from 'node:http';
+import { SupercargoError } from '../model/errors.ts';
+import type { ErrorCode } from '../model/errors.ts';
+
+/** Carries one request to one peer. The address and the proof of who we are belong to the transport, not to the request. */
+export interface Transport {
+  request(request: TransportRequest): Promise<IncomingMessage>;
+  close(): void;
+}
+
+export interface TransportRequest {
+  method: string;
+  path: string;
+  headers?: Record<string, string>;
+  body?: string;
+  signal?: AbortSignal;
+  /** Time until the first byte of the answer, in milliseconds; none for no limit. */
+  timeoutMilliseconds?: number;
+}
+
+interface Peer {
+  /** For messages: "the name server at 10.0.0.1:7470". */
+  title: string;
+  /** The code of the error when it does not answer. */
+  unreachable: ErrorCode;
+  hint: string;
+}
+
+/** Speaks to a local socket. */
+export function unixTransport(socketPath: string, peer: Peer): Transport {
+  const agent = new http.Agent({ keepAlive: true });
+  return {
+    request: (request) => send(peer, request, (options) => http.request({ ...options, agent, socketPath, headers: { host: 'localhost', ...options.headers } })),
+    close: () => agent.destroy(),
+  };
+}
+
+/**
+ * Speaks TLS to `host:port`. The TLS options are asked for at each new connection, so that a renewed certificate is used at once.
+ */
+export function tlsTransport(address: string, tlsOptions: () => https.RequestOptions, peer: Peer): Transport {
+  const { host, port } = splitAddress(address);
+  const agent = new https.Agent({ keepAlive: true, maxCachedSessions: 0 });
+  return {
+    request: (request) => send(peer, request, (options) => https.request({ ...options, ...tlsOptions(), agent, host, port })),
+    close: () => agent.destroy(),
+  };
+}
+
+/** @throws invalid-request if it is not host:port */
+export function splitAddress(address: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(address);
+  const host = match?.[1] ?? match?.[2];
+  if (host === undefined || Number(match?.[3]) > 65_535) {
+    throw new SupercargoError('invalid-request', `"${address}" is not an address.`, { hint: 'Write host:port, for example 10.0.0.1:7470.' });
+  }
+  return { host, port: Number(match?.[3]) };
+}
+
+type Open = (options: http.RequestOptions) => http.ClientRequest;
+
+function send(peer: Peer, request: TransportRequest, open: Open, again = true): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const outgoing = open({
+      method: request.method,
+      path: request.path,
+      headers: {
+        ...(request.body === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(request.body)) }),
+        ...request.headers,
+      },
+      ...(request.signal === undefined ? {} : { signal: request.signal }),
+    });
+    const timer =
+      request.timeoutMilliseconds === undefined
+        ? undefined
+        : setTimeout(() => outgoing.destroy(new Error(`no answer within ${request.timeoutMilliseconds} ms`)), request.timeoutMilliseconds);
+    outgoing.on('response', (response) => {
+      clearTimeout(timer);
+      resolve(response);
+    });
+    outgoing.on('error', (error) => {
+      clearTimeout(timer);
+      if (request.signal?.aborted) reject(request.signal.reason as Error);
+      // A connection kept from before may have been closed by a restart of the other side. Every call can be repeated.
+      else if (again && outgoing.reusedSocket) resolve(send(peer, request, open, false));
+      else reject(new SupercargoError(peer.unreachable, `${peer.title} does not answer: ${error.message}`, { hint: peer.hint, cause: error }));
+    });
+    outgoing.end(request.body);
+  });
+}

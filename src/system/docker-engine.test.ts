@@ -1,0 +1,72 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { containerIdIn, createDockerEngine } from './docker-engine.ts';
+
+const id = 'ab'.repeat(32);
+
+describe('createDockerEngine', () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'supercargo-engine-'));
+  const socketPath = join(scratch, 'docker.sock');
+  const processFile = join(scratch, 'docker.pid');
+  const engine = createDockerEngine({ socketPath, processFile });
+  const asked: string[] = [];
+  let server: Server;
+
+  beforeAll(async () => {
+    server = createServer((call, answer) => {
+      asked.push(decodeURIComponent(call.url ?? ''));
+      const list = [
+        { Id: id, Names: ['/database'], State: 'running', Mounts: [{ Type: 'volume', Name: 'pgdata' }] },
+        { Id: 'cd'.repeat(32), Names: null, State: 'exited', Mounts: [{ Type: 'bind' }] },
+      ];
+      answer.end(JSON.stringify(call.url?.startsWith('/volumes') ? { Volumes: [] } : list));
+    });
+    await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+  });
+  afterAll(() => {
+    server.close();
+    rmSync(scratch, { recursive: true, force: true });
+  });
+
+  it('names the containers that use the volume, not those that merely match the filter', async () => {
+    expect(await engine.containersUsing('pgdata')).toEqual([{ id, name: 'database', state: 'running' }]);
+    expect(asked.at(-1)).toContain('"volume":["pgdata"]');
+  });
+
+  it('wakes the engine by listing its volumes', async () => {
+    await engine.warmUp();
+    expect(asked.at(-1)).toBe('/volumes');
+  });
+
+  it('knows no container of a process outside of any', async () => {
+    expect(await engine.containerOfProcess(process.pid)).toBeNull();
+  });
+
+  it('tells a running engine from one that is gone, without asking it', async () => {
+    expect(await engine.instance()).toBeNull();
+    writeFileSync(processFile, `${process.pid}\n`);
+    expect(await engine.instance()).toMatch(new RegExp(`^${process.pid}-\\d+$`));
+    writeFileSync(processFile, '4194999');
+    expect(await engine.instance()).toBeNull();
+  });
+
+  it('says host-unreachable when nobody answers', async () => {
+    const absent = createDockerEngine({ socketPath: join(scratch, 'none.sock') });
+    await expect(absent.containersUsing('pgdata')).rejects.toMatchObject({ code: 'host-unreachable' });
+  });
+});
+
+describe('containerIdIn', () => {
+  it.each([
+    ['cgroup v1', `12:pids:/docker/${id}\n11:cpu:/docker/${id}\n`, id],
+    ['cgroup v2 under systemd', `0::/system.slice/docker-${id}.scope\n`, id],
+    ['an engine within a container', `0::/docker/${'ef'.repeat(32)}/docker/${id}\n`, id],
+    ['no container', '0::/user.slice/session-1.scope\n', undefined],
+  ])('reads %s', (_, text, expected) => {
+    expect(containerIdIn(text)).toBe(expected);
+  });
+});
