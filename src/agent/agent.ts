@@ -62,16 +62,16 @@ export class Agent {
     const volumes = copies.map(async ({ volume: id, live }): Promise<AgentStatus['volumes'][number]> => {
       const volume = view.volume(id) ?? state.volume(id);
       const grant = state.grant(id);
-      const present = live.state !== 'absent';
+      const present = live !== 'absent';
       return {
         id,
         name: volume?.name ?? id,
-        live: live.state,
+        live,
         mounted: present && (await system.isMounted(driver.livePath(id), mountPointOf(this.#context, id))),
         references: state.references(id).length,
         grant: grant === null ? null : `${grant.state} ${grant.epoch}`,
         uses: volume === undefined || !present ? [] : await currentUses(this.#context, volume),
-        problem: this.#actors.get(id)?.problem ?? null,
+        problem: this.#actors.get(id)?.problem?.toText() ?? null,
       };
     });
     return { pool: await poolReport(this.#context), volumes: await Promise.all(volumes) };

@@ -49,7 +49,7 @@ export interface AgentOptions {
   /** How long a mount call is held before it is answered with "still moving", in milliseconds. */
   mountDeadlineMilliseconds: number;
   /** Fault injection for tests: a place in the code at which the process can be made to die. */
-  crashPoint(place: CrashPoint): void;
+  crashPoint: (place: CrashPoint) => void;
 }
 
 /** Places between two durable effects, named after what was done last. */

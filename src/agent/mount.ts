@@ -1,4 +1,4 @@
-import { isErrorCode, SupercargoError } from '../model/errors.ts';
+import { isErrorCode, isSupercargoError, SupercargoError } from '../model/errors.ts';
 import { formatDuration } from '../model/duration.ts';
 import type { Move, Volume } from '../model/records.ts';
 import type { AgentContext } from './context.ts';
@@ -9,13 +9,19 @@ import type { VolumeActor } from './volume-actor.ts';
 const blockedPatienceMilliseconds = 3000;
 /** How long the name server may be away before a mount that needs it is refused. Milliseconds. */
 const absencePatienceMilliseconds = 4000;
+/** A step that fails is tried again for this long before the mount is refused for it. Milliseconds. */
+const problemPatienceMilliseconds = 5000;
 
 /**
  * A mount, from the call to the answer: the whole story. If this host holds the volume, it is mounted at once, name server or not. Otherwise the volume
  * is claimed, and the answer waits for the move that brings it here, but not longer than the caller does; the move goes on after that, and the
  * next call joins it.
  */
-export async function mount(context: AgentContext, actor: VolumeActor, volume: Volume, session: string, signal: AbortSignal): Promise<string> {
+export function mount(context: AgentContext, actor: VolumeActor, volume: Volume, session: string, signal: AbortSignal): Promise<string> {
+  return actor.whileMounting(() => mountWithinDeadline(context, actor, volume, session, signal));
+}
+
+async function mountWithinDeadline(context: AgentContext, actor: VolumeActor, volume: Volume, session: string, signal: AbortSignal): Promise<string> {
   const deadline = new AbortController();
   const waiting = AbortSignal.any([signal, deadline.signal]);
   context.clock.sleep(context.mountDeadlineMilliseconds, waiting).then(
@@ -45,18 +51,42 @@ async function answer(actor: VolumeActor, session: string, mountPoint: string, s
 
 /** Claims the volume and waits until this host has its grant. @throws what makes that impossible now */
 async function awaitGrant(context: AgentContext, actor: VolumeActor, volume: Volume, signal: AbortSignal): Promise<void> {
-  const { state, nameServer, clock } = context;
-  const claim = await nameServer.claimVolume({ parameters: { volume: volume.id } }, { signal });
+  const { state, clock } = context;
+  const move = await claim(context, volume, signal);
   actor.wake();
-  const since = { blocked: clock.monotonicMilliseconds(), away: clock.monotonicMilliseconds() };
+  const now = clock.monotonicMilliseconds();
+  const since = { blocked: now, away: now, problem: now };
   while (state.grant(volume.id)?.state !== 'held') {
-    checkProgress(context, actor, claim.move, since);
+    checkProgress(context, actor, move, since);
     await nextChangeOrSecond(context, actor, signal);
   }
 }
 
+/** @returns the move that brings the volume here; null if it is this host's already */
+async function claim(context: AgentContext, volume: Volume, signal: AbortSignal): Promise<Move | null> {
+  const { nameServer, view, self } = context;
+  const parameters = { volume: volume.id };
+  try {
+    return (await nameServer.claimVolume({ parameters }, { signal })).move;
+  } catch (error) {
+    // This host released it for a host that has since gone down: nobody can have begun to write, so it may be taken back.
+    const leaving = view.openMoveOf(view.volume(volume.id));
+    const abandoned = leaving?.from === self.id && view.host(leaving.to)?.status === 'down';
+    if (!abandoned || !isSupercargoError(error, 'move-in-progress')) throw error;
+    await nameServer.cancelMove({ parameters: { move: leaving.id } }, { signal });
+    return (await nameServer.claimVolume({ parameters }, { signal })).move;
+  }
+}
+
+/** When each kind of obstacle was last seen to be absent, on the monotonic clock. */
+interface Patience {
+  blocked: number;
+  away: number;
+  problem: number;
+}
+
 /** Looks at how the claim stands. @throws what the move or this host's own loop says, if it cannot come to a good end now */
-function checkProgress(context: AgentContext, actor: VolumeActor, claimed: Move | null, since: { blocked: number; away: number }): void {
+function checkProgress(context: AgentContext, actor: VolumeActor, claimed: Move | null, since: Patience): void {
   const { view, clock } = context;
   const now = clock.monotonicMilliseconds();
   if (view.synced) since.away = now;
@@ -65,12 +95,11 @@ function checkProgress(context: AgentContext, actor: VolumeActor, claimed: Move 
       hint: 'Try again when it is back.',
     });
   }
+  if (actor.problem === null) since.problem = now;
+  else if (now - since.problem > problemPatienceMilliseconds) throw actor.problem;
   const move = claimed === null ? null : (view.move(claimed.id) ?? claimed);
-  if (move?.phase === 'aborted') throw abortedError(move);
-  if (move === null || move.phase === 'committed') {
-    if (actor.problem === null) return;
-    throw new SupercargoError('data-missing', actor.problem, { hint: 'supercargo doctor shows what is wrong with this host.' });
-  }
+  if (move === null) return;
+  if (move.phase === 'aborted') throw abortedError(move);
   if (move.blockedBy.length === 0) since.blocked = now;
   else if (now - since.blocked > blockedPatienceMilliseconds) throw blockedError(context, move);
 }

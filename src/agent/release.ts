@@ -61,7 +61,7 @@ export async function relinquishForRemoval(context: AgentContext, volume: Volume
 /** Steps 3 to 5. @returns what was found to use the volume after all */
 async function stopWriters(context: AgentContext, volume: Volume): Promise<VolumeUse[]> {
   const { driver, system, crashPoint } = context;
-  if ((await driver.inspect(volume.id)).live.state === 'absent') return [];
+  if ((await driver.inspect(volume.id)).live === 'absent') return [];
   try {
     await system.unmountVolume(mountPointOf(context, volume.id));
   } catch (error) {

@@ -73,9 +73,7 @@ async function limitSize({ driver }: AgentContext, volume: Volume): Promise<void
 /** What this host has of a volume, for the name server; null if nothing. */
 export async function copyOf({ driver }: AgentContext, id: string, kind: Copy['kind']): Promise<Omit<Copy, 'host'> | null> {
   const { live, snapshots } = await driver.inspect(id);
-  if (live.state === 'absent' && snapshots.length === 0) return null;
-  const { referencedBytes } = live.state === 'absent' ? { referencedBytes: 0 } : await driver.volumeUsage(id);
-  return { kind, snapshots, usedBytes: referencedBytes };
+  return live === 'absent' && snapshots.length === 0 ? null : { kind, snapshots };
 }
 
 async function reportRelease({ state, nameServer, crashPoint }: AgentContext, id: string, move: string, epoch: number): Promise<void> {

@@ -1,6 +1,6 @@
-import { isSupercargoError, toSupercargoError } from '../model/errors.ts';
+import { isSupercargoError, SupercargoError, toSupercargoError } from '../model/errors.ts';
 import type { Volume } from '../model/records.ts';
-import { describeSteps, planVolume } from '../planner/volume-plan.ts';
+import { describeSteps, isHousekeeping, planVolume } from '../planner/volume-plan.ts';
 import type { VolumeFacts } from '../planner/volume-plan.ts';
 import { mountPointOf } from './context.ts';
 import type { AgentContext } from './context.ts';
@@ -8,6 +8,8 @@ import { receiveMove } from './receive-move.ts';
 import { SerialQueue } from './serial-queue.ts';
 import { performStep } from './steps.ts';
 
+/** Tidying up steps back this long for a mount that waits in the same queue. Milliseconds. */
+const tidyDelayMilliseconds = 300;
 const retryMilliseconds = { first: 200, most: 10_000 };
 /** A source whose volume is waited for looks this often whether its users are gone, besides being told. Milliseconds. */
 const blockedPollMilliseconds = 1000;
@@ -26,7 +28,9 @@ export class VolumeActor {
   #receiving: { move: string; controller: AbortController; done: Promise<void> } | null = null;
   #retry: AbortController | null = null;
   #failures = 0;
-  problem: string | null = null;
+  #mountsWaiting = 0;
+  /** What keeps the volume from where it should be; null while all is well. */
+  problem: SupercargoError | null = null;
 
   constructor(context: AgentContext, id: string) {
     this.#context = context;
@@ -85,6 +89,16 @@ export class VolumeActor {
     });
   }
 
+  /** Runs what waits for this host to hold the volume; tidying up steps back meanwhile. */
+  async whileMounting<Result>(task: () => Promise<Result>): Promise<Result> {
+    this.#mountsWaiting += 1;
+    try {
+      return await task();
+    } finally {
+      this.#mountsWaiting -= 1;
+    }
+  }
+
   /** Gives one use of a session back. */
   async giveBack(session: string): Promise<void> {
     await this.exclusively(() => this.#context.state.dropReference(this.id, session));
@@ -106,7 +120,7 @@ export class VolumeActor {
       await this.#actUntilSettled();
       this.#failures = 0;
     } catch (error) {
-      this.problem = toSupercargoError(error).toText();
+      this.problem = toSupercargoError(error);
       const wait = Math.min(retryMilliseconds.first * 2 ** this.#failures, retryMilliseconds.most);
       this.#failures += 1;
       const level = isSupercargoError(error, 'wrong-state', 'name-server-unreachable', 'stale-epoch') ? 'debug' : 'warn';
@@ -125,6 +139,10 @@ export class VolumeActor {
       const plan = describeSteps(steps);
       // The same plan again means that the name server's answer has not come round yet: its change will wake us.
       if (steps.length === 0 || plan === before) break;
+      if (isHousekeeping(steps) && this.#mountsWaiting > 0) {
+        this.#wakeIn(tidyDelayMilliseconds);
+        break;
+      }
       before = plan;
       this.#context.log.debug({ volume: volume?.name ?? this.id, plan }, 'plan');
       const subject = {
@@ -132,7 +150,7 @@ export class VolumeActor {
         volume,
         startReceiving: (move: string) => this.#startReceiving(move),
         complain: (problem: string) => {
-          this.problem = problem;
+          this.problem = new SupercargoError('data-missing', problem, { hint: 'supercargo doctor shows what is wrong with this host.' });
         },
       };
       for (const step of steps) await performStep(this.#context, subject, step);
@@ -146,13 +164,13 @@ export class VolumeActor {
   async #observe(volume: Volume | null): Promise<VolumeFacts> {
     const { driver, system, state, view, self } = this.#context;
     const copy = await driver.inspect(this.id);
-    const mounted = copy.live.state !== 'absent' && (await system.isMounted(driver.livePath(this.id), mountPointOf(this.#context, this.id)));
+    const mounted = copy.live !== 'absent' && (await system.isMounted(driver.livePath(this.id), mountPointOf(this.#context, this.id)));
     return {
       self: self.id,
       volume,
       move: view.openMoveOf(volume),
       grant: state.grant(this.id),
-      live: copy.live.state,
+      live: copy.live,
       snapshots: copy.snapshots,
       mounted,
       references: state.references(this.id).length,

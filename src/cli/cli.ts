@@ -5,7 +5,7 @@ import type { Api, LocalApi } from './connection.ts';
 import type { CliDependencies } from './dependencies.ts';
 import { Output } from './output.ts';
 
-export const defaultRunDirectory = '/run/supercargo';
+const defaultRunDirectory = '/run/supercargo';
 export const defaultStateDirectory = '/var/lib/supercargo';
 export const defaultPluginSocket = '/run/docker/plugins/supercargo.sock';
 
@@ -14,11 +14,12 @@ export class Cli {
   readonly dependencies: CliDependencies;
   readonly output: Output;
   readonly argv: readonly string[];
-  runDirectory: string = defaultRunDirectory;
+  runDirectory: string;
 
   constructor(argv: readonly string[], dependencies: CliDependencies) {
     this.argv = argv;
     this.dependencies = dependencies;
+    this.runDirectory = dependencies.environment['SUPERCARGO_RUN_DIRECTORY'] ?? defaultRunDirectory;
     this.output = new Output(dependencies.stdout, dependencies.stderr, dependencies.environment);
   }
 

@@ -13,13 +13,11 @@ const completedArguments = [
   ['host inspect', 'host', 'hosts'],
 ] as const;
 
-/** Makes `completion` and the hidden `complete`, which the printed script calls, work on the program as it is. */
+/** Adds the command `complete`, which the shell calls by the script that `completion` prints; too heavy to be there at every start. */
 export async function installCompletion(program: Command, cli: Cli): Promise<void> {
-  const placeholder = program.commands.findIndex((command) => command.name() === 'completion');
-  if (placeholder >= 0) (program.commands as Command[]).splice(placeholder, 1);
-  const root = tab(program, { completionCommandName: 'completion' });
-  if (cli.argv[0] !== 'complete') return;
   const names = await lookUpNames(cli);
+  const root = tab(program);
+  root.commands.delete('complete');
   for (const [command, argument, kind] of completedArguments) {
     root.commands.get(command)?.argument(argument, (complete) => {
       for (const name of names[kind]) complete(name, '');

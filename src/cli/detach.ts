@@ -44,9 +44,14 @@ export async function startDetached({ launch, argv, environment, logFile }: Deta
       env: { ...environment, [readyVariable]: String(readyDescriptor) },
     });
     await once(child, 'spawn');
+    const ended = once(child, 'exit');
     const line = await readyLineOf(child);
-    child.unref();
-    if (line?.ready === true) return line.summary;
+    if (line?.ready === true) {
+      child.unref();
+      return line.summary;
+    }
+    // Only then its pid file is gone and its log complete.
+    await ended;
     throw line === undefined ? await silentEnd(logFile, logStart) : reportedError(line.error);
   } finally {
     await log.close();

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { formatDuration } from '../model/duration.ts';
 import { isErrorCode, isSupercargoError, SupercargoError } from '../model/errors.ts';
 import { isOver } from '../model/placement.ts';
 import type { Host, Move } from '../model/records.ts';
 import type { Api } from './connection.ts';
 import { ExitRequest, exitCodes } from './exit-codes.ts';
-import { formatDuration } from './format.ts';
 import { describeCommitted, describeMove } from './move-text.ts';
 import type { HostNames } from './move-text.ts';
 import type { Output } from './output.ts';
@@ -28,7 +28,10 @@ export interface FollowOptions {
  * @returns the move, committed
  * @throws the move's own error if it was aborted; deadline-exceeded; ExitRequest after Ctrl-C
  */
-export async function followMove(started: Move, { api, output, interrupt, timeoutMilliseconds }: FollowOptions): Promise<{ move: Move; hostName: HostNames }> {
+export async function followMove(
+  started: Move,
+  { api, output, interrupt, timeoutMilliseconds }: FollowOptions,
+): Promise<{ move: Move; hostName: HostNames }> {
   const timeout = timeoutMilliseconds === undefined ? undefined : AbortSignal.timeout(timeoutMilliseconds);
   const signal = timeout === undefined ? interrupt : AbortSignal.any([interrupt, timeout]);
   const hosts = new Map<string, string>();
@@ -49,7 +52,9 @@ export async function followMove(started: Move, { api, output, interrupt, timeou
     throw new ExitRequest(exitCodes.interrupted);
   }
   const waited = formatDuration(timeoutMilliseconds ?? 0);
-  throw new SupercargoError('deadline-exceeded', `Volume "${started.volumeName}" has not arrived within ${waited}; the move goes on.`, { hint: next });
+  throw new SupercargoError('deadline-exceeded', `Volume "${started.volumeName}" has not arrived within ${waited}; the move goes on.`, {
+    hint: next,
+  });
 }
 
 interface WatchOptions {

@@ -12,26 +12,11 @@ export function parseDuration(option: string, text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text.trim());
   const milliseconds = match ? Math.round(Number(match[1]) * durationUnits[(match[2] ?? 's') as keyof typeof durationUnits]) : NaN;
   if (!Number.isSafeInteger(milliseconds) || milliseconds <= 0) {
-    throw new SupercargoError('invalid-option', `Option "${option}" is not a duration: ${JSON.stringify(text)}.`, { hint: 'Write for example 30s, 10m or 2h.' });
+    throw new SupercargoError('invalid-option', `Option "${option}" is not a duration: ${JSON.stringify(text)}.`, {
+      hint: 'Write for example 30s, 10m or 2h.',
+    });
   }
   return milliseconds;
-}
-
-/** Writes a duration for people, two units at most: "0.4 s", "12 s", "3 min 20 s", "5 h 10 min", "12 d". */
-export function formatDuration(milliseconds: number): string {
-  const seconds = Math.max(0, milliseconds) / 1000;
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return join(Math.floor(whole / 60), 'min', whole % 60, 's');
-  const minutes = Math.floor(whole / 60);
-  if (minutes < 1440) return join(Math.floor(minutes / 60), 'h', minutes % 60, 'min');
-  const hours = Math.floor(minutes / 60);
-  return join(Math.floor(hours / 24), 'd', hours % 24, 'h');
-}
-
-function join(large: number, largeUnit: string, small: number, smallUnit: string): string {
-  return small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
 }
 
 /** How long ago a time was, in its largest unit: "12s", "5m", "3h", "40d". */
@@ -55,7 +40,12 @@ export function formatRate(bytesPerSecond: number): string {
 export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const cells = [head, ...rows].map((row) => row.map((cell) => printable(cell) || '-'));
   const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
-  return cells.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd());
+  return cells.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
 }
 
 /** Names and values, one each line, for one object. */

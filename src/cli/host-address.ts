@@ -18,7 +18,9 @@ export function parseHostAddress(text: string): HostAddress {
   const host = match?.[1] ?? match?.[2];
   const port = match?.[3] === undefined ? undefined : Number(match[3]);
   if (host === undefined || (port !== undefined && (port < 1 || port > 65_535))) {
-    throw new SupercargoError('invalid-option', `Option "--address" is not HOST[:PORT]: ${JSON.stringify(text)}.`, { hint: 'Write for example 10.0.0.1 or 10.0.0.1:7470.' });
+    throw new SupercargoError('invalid-option', `Option "--address" is not HOST[:PORT]: ${JSON.stringify(text)}.`, {
+      hint: 'Write for example 10.0.0.1 or 10.0.0.1:7470.',
+    });
   }
   return { host, port };
 }

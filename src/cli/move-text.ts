@@ -1,6 +1,7 @@
-import { formatSize } from '../model/size.ts';
+import { formatDuration } from '../model/duration.ts';
 import type { Move, VolumeUse } from '../model/records.ts';
-import { formatDuration, formatRate, printable } from './format.ts';
+import { formatSize } from '../model/size.ts';
+import { formatRate, printable } from './format.ts';
 
 /** The name of a host by its identifier; the identifier itself of one that is gone. */
 export type HostNames = (id: string) => string;

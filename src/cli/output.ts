@@ -6,6 +6,7 @@ import { formatDetails, formatTable, printable } from './format.ts';
 export interface OutputStream {
   write(text: string): unknown;
   isTTY?: boolean;
+  on?(event: 'error', listener: (error: Error) => void): unknown;
 }
 
 /**

@@ -50,7 +50,9 @@ export async function stopDaemon(runDirectory: string, timeoutMilliseconds: numb
   // The end of a process that is not one's child is no event that Node can wait for.
   while (await isDaemon(processNumber)) {
     if (performance.now() > deadline) {
-      throw new SupercargoError('deadline-exceeded', `Supercargo (process ${processNumber}) still runs.`, { hint: 'It waits for calls in flight; look at its log, or wait longer with --timeout.' });
+      throw new SupercargoError('deadline-exceeded', `Supercargo (process ${processNumber}) still runs.`, {
+        hint: 'It waits for calls in flight; look at its log, or wait longer with --timeout.',
+      });
     }
     await delay(pollMilliseconds);
   }

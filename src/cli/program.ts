@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { defaultRunDirectory } from './cli.ts';
+import { examples } from './cli.ts';
 import type { Cli } from './cli.ts';
 import { addClassCommands } from './commands/class.ts';
 import { addClusterCommands } from './commands/cluster.ts';
@@ -30,8 +30,11 @@ export function buildProgram(cli: Cli): Command {
     .showSuggestionAfterError()
     .version(dependencies.version, '-V, --version')
     .addOption(new Option('--json', 'print results as JSON on standard output, errors as a problem document on standard error'))
-    .addOption(new Option('--run-directory <path>', 'directory of the sockets').env('SUPERCARGO_RUN_DIRECTORY').default(defaultRunDirectory))
-    .addHelpText('after', `\n${exitCodeHelp}`)
+    .addOption(new Option('--run-directory <path>', 'directory of the sockets').env('SUPERCARGO_RUN_DIRECTORY').default(cli.runDirectory))
+    .addHelpText(
+      'after',
+      `${examples('supercargo up --detach', 'supercargo volume create pgdata --size 10G', 'docker run -v pgdata:/data --volume-driver supercargo …', 'supercargo where pgdata')}\n\n${exitCodeHelp}`,
+    )
     .hook('preAction', (_, command) => {
       const options = command.optsWithGlobals<{ json?: boolean; runDirectory: string }>();
       output.json = options.json ?? false;

@@ -12,11 +12,14 @@ import { buildProgram } from './program.ts';
  */
 export async function runCli(argv: readonly string[], dependencies: CliDependencies): Promise<number> {
   const cli = new Cli(argv, dependencies);
+  // A reader that has seen enough (`supercargo events --follow | head`) is no failure; where nobody reads errors, they are lost.
+  dependencies.stdout.on?.('error', () => process.exit(exitCodes.ok));
+  dependencies.stderr.on?.('error', () => undefined);
   // A usage error comes before the options are known.
   cli.output.json = argv.includes('--json');
   try {
     const program = buildProgram(cli);
-    if (argv[0] === 'complete' || argv[0] === 'completion') {
+    if (argv[0] === 'complete') {
       const { installCompletion } = await import('./completion.ts');
       await installCompletion(program, cli);
     }

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { z } from 'zod';
 import { newIdentifier } from '../model/identifiers.ts';
 import { clusterRecord } from '../model/records.ts';
@@ -73,7 +73,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     sessionMilliseconds: settings.sessionMilliseconds,
   });
   await ensureCluster(nameServer.context, cluster);
-  const onDefect = (error: unknown): void => log.error({ error: String(error), cause: String((error as Error).cause ?? '') }, 'defect in the name server');
+  const onDefect = (error: unknown): void => log.error({ error: inspect(error) }, 'defect in the name server');
   const application = await createServer({
     routes,
     handlers: nameServer.handlers,

@@ -74,8 +74,16 @@ afterEach(async () => {
 
 function known(name: string, mountPoint: string | null = null, createdAt = '2026-11-23T09:00Z'): KnownVolume {
   const volume: KnownVolume['volume'] = {
-    id: 'vol_000000000000000000000001', name, class: 'default', driver: 'btrfs', sizeBytes: null, labels: {}, createdAt, epoch: 1,
-    placement: { state: 'free' }, copies: [],
+    id: 'vol_000000000000000000000001',
+    name,
+    class: 'default',
+    driver: 'btrfs',
+    sizeBytes: null,
+    labels: {},
+    createdAt,
+    epoch: 1,
+    placement: { state: 'free' },
+    copies: [],
   };
   return { volume, mountPoint, status: { holder: 'h1' } };
 }
@@ -106,7 +114,10 @@ describe('the calls', () => {
   });
 
   it('translates options', async () => {
-    expect(await call('VolumeDriver.Create', { Name: 'v', Opts: { size: '10G', class: 'fast', 'label.team': 'a' } })).toMatchObject({ status: 200, body: { Err: '' } });
+    expect(await call('VolumeDriver.Create', { Name: 'v', Opts: { size: '10G', class: 'fast', 'label.team': 'a' } })).toMatchObject({
+      status: 200,
+      body: { Err: '' },
+    });
     await call('VolumeDriver.Create', { Name: 'w', Opts: null });
     expect(verbs.calls).toEqual([
       ['create', { name: 'v', sizeBytes: 10 * 1024 ** 3, class: 'fast', labels: { team: 'a' } }],
@@ -127,14 +138,21 @@ describe('the calls', () => {
     expect((await call('VolumeDriver.Mount', { Name: name, ID: 's' })).body).toEqual({ Mountpoint: `/mounts/${name}`, Err: '' });
     await call('VolumeDriver.Unmount', { Name: name, ID: 's' });
     await call('VolumeDriver.Remove', { Name: name });
-    expect(verbs.calls).toEqual([['mount', name, 's'], ['unmount', name, 's'], ['remove', name]]);
+    expect(verbs.calls).toEqual([
+      ['mount', name, 's'],
+      ['unmount', name, 's'],
+      ['remove', name],
+    ]);
   });
 
   it('answers an error with a status other than 200, message and hint', async () => {
     verbs.onMount = async () => {
       throw new SupercargoError('volume-in-use', 'Container db on h1 uses it.', { hint: 'Stop it.' });
     };
-    expect(await call('VolumeDriver.Mount', { Name: 'v', ID: 's' })).toMatchObject({ status: 500, body: { Err: 'Container db on h1 uses it. (Stop it.)' } });
+    expect(await call('VolumeDriver.Mount', { Name: 'v', ID: 's' })).toMatchObject({
+      status: 500,
+      body: { Err: 'Container db on h1 uses it. (Stop it.)' },
+    });
   });
 
   it('says a certain no, and nothing at all while nobody knows', async () => {
@@ -158,7 +176,10 @@ describe('hostile requests', () => {
 
   it.each(['../x', 'a/b', '/', '.', '-v', ' ', 'v\n', 'ünïcode', '\u0000', 'x'.repeat(300)])('refuses the name %j', async (name) => {
     for (const method of changing) {
-      expect(await call(`VolumeDriver.${method}`, { Name: name, ID: 's' })).toMatchObject({ status: 500, body: { Err: expect.stringMatching(/volume name/) } });
+      expect(await call(`VolumeDriver.${method}`, { Name: name, ID: 's' })).toMatchObject({
+        status: 500,
+        body: { Err: expect.stringMatching(/volume name/) },
+      });
     }
     expect(verbs.calls).toEqual([]);
   });
@@ -185,7 +206,10 @@ describe('hostile requests', () => {
     ['size=10G', /"Opts" must be an object/],
     [[], /"Opts" must be an object/],
   ])('names what is wrong with the options %j', async (options, message) => {
-    expect(await call('VolumeDriver.Create', { Name: 'v', Opts: options })).toMatchObject({ status: 500, body: { Err: expect.stringMatching(message) } });
+    expect(await call('VolumeDriver.Create', { Name: 'v', Opts: options })).toMatchObject({
+      status: 500,
+      body: { Err: expect.stringMatching(message) },
+    });
     expect(verbs.calls).toEqual([]);
   });
 

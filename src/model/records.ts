@@ -71,7 +71,6 @@ export const copyRecord = z.object({
   host: identifier,
   kind: z.enum(['live', 'replica']),
   snapshots: z.array(identifier).describe('Snapshots of this volume on that host, oldest first.'),
-  usedBytes: byteCount,
 });
 export type Copy = z.infer<typeof copyRecord>;
 

@@ -4,7 +4,7 @@ import { SupercargoError } from '../model/errors.ts';
 import type { HostView, Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import { z } from 'zod';
-import { findHost } from './lookup.ts';
+import { findHost, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
 
@@ -21,6 +21,11 @@ export async function hostViewOf({ store }: NameServerContext, host: Host): Prom
 export function callingHost(context: RequestContext): string {
   if (context.host === null) throw new SupercargoError('forbidden', 'Only a host may call this.');
   return context.host;
+}
+
+/** Who causes a change, for the events. */
+export async function actorName({ repository }: NameServerContext, request: RequestContext): Promise<string> {
+  return request.host === null ? request.caller : hostName(repository, request.host);
 }
 
 export function hostHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'listHosts' | 'getHost' | 'heartbeat'> {

@@ -1,3 +1,4 @@
+import { isSupercargoError } from '../model/errors.ts';
 import { isOver } from '../model/placement.ts';
 import { moveRecord } from '../model/records.ts';
 import { hostName } from './lookup.ts';
@@ -13,7 +14,18 @@ export async function runHousekeeping(context: NameServerContext, signal: AbortS
   await Promise.all([noticeLostHosts(context, signal), pruneMoves(context, signal)]);
 }
 
-async function noticeLostHosts({ store, repository }: NameServerContext, signal: AbortSignal): Promise<void> {
+async function noticeLostHosts(context: NameServerContext, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await followSessions(context, signal);
+    } catch (error) {
+      // What was missed meanwhile shows in the hosts' status; only its event is lost.
+      if (!isSupercargoError(error, 'revision-compacted')) throw error;
+    }
+  }
+}
+
+async function followSessions({ store, repository }: NameServerContext, signal: AbortSignal): Promise<void> {
   const { revision } = await store.list(keys.sessions);
   for await (const changes of store.watch(keys.sessions, revision, signal)) {
     for (const { key, value } of changes) {

@@ -6,12 +6,12 @@ import { moveRecord, volumeRecord } from '../model/records.ts';
 import type { Move } from '../model/records.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
-import { callingHost } from './hosts.ts';
+import { applyClaim } from './claim.ts';
+import { actorName, callingHost } from './hosts.ts';
 import { findHost, findMove, findVolume, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
 import type { Transaction } from './repository.ts';
-import { actorName, applyClaim } from './volumes.ts';
 
 type MoveRoutes =
   | 'listMoves'
@@ -25,10 +25,6 @@ type MoveRoutes =
   | 'abortMove'
   | 'reportProgress'
   | 'createTicket';
-
-export function putMove(transaction: Transaction, move: Move): void {
-  transaction.put(keys.move(move.id), move);
-}
 
 export function moveHandlers(context: NameServerContext): Pick<Handlers<Routes>, MoveRoutes> {
   const { repository, random } = context;
@@ -140,7 +136,7 @@ async function changeMove(
     const change = decide({ volume, move });
     if (change.volume !== volume) transaction.put(keys.volume(volume.id), change.volume);
     if (change.move !== move) {
-      putMove(transaction, change.move);
+      transaction.put(keys.move(change.move.id), change.move);
       onChange?.(transaction, change);
     }
     return change;

@@ -3,7 +3,6 @@ import { newIdentifier } from '../model/identifiers.ts';
 import { checkName } from '../model/names.ts';
 import { formatSize } from '../model/size.ts';
 import {
-  claim,
   confirmRemoval,
   currentHost,
   isGone,
@@ -16,10 +15,10 @@ import { hostRecord, moveRecord, volumeClass, volumeRecord } from '../model/reco
 import type { Volume, VolumeClass } from '../model/records.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
+import { applyClaim } from './claim.ts';
 import { defaultClassName } from './classes.ts';
-import { callingHost } from './hosts.ts';
-import { findHost, findMove, findVolume, hostName, nameEntry } from './lookup.ts';
-import { putMove } from './moves.ts';
+import { actorName, callingHost } from './hosts.ts';
+import { findHost, findVolume, hostName, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { awaitRemoval } from './removal.ts';
 import { keys } from './repository.ts';
@@ -137,36 +136,11 @@ function isNamed(volume: Volume): boolean {
   return volume.placement.state !== 'removing' || !volume.placement.confirmed;
 }
 
-export async function actorName({ repository }: NameServerContext, request: RequestContext): Promise<string> {
-  return request.host === null ? request.caller : hostName(repository, request.host);
-}
-
 function checkEntityTag(request: RequestContext, transaction: Transaction, volume: Volume): void {
   const tag = String(transaction.revisionOf(keys.volume(volume.id)));
   if (request.ifMatch !== undefined && request.ifMatch !== tag) {
     throw new SupercargoError('precondition-failed', `Volume "${volume.name}" has changed since you read it.`, { hint: 'Read it again and repeat the change.' });
   }
-}
-
-/** Grants the volume, or opens or joins the move to the host, inside a transaction. */
-export async function applyClaim(
-  transaction: Transaction,
-  volume: Volume,
-  host: string,
-  opening: { moveId: string; reason: 'mount' | 'operator'; now: string },
-): Promise<Awaited<ReturnType<Handlers<Routes>['claimVolume']>>> {
-  const result = claim(volume, host, opening);
-  const name = await hostName(transaction, host);
-  if (result.volume !== volume) transaction.put(keys.volume(volume.id), result.volume);
-  if (result.move !== null) {
-    const source = await hostName(transaction, result.move.from);
-    putMove(transaction, result.move);
-    transaction.record('move.started', volume.name, name, `Volume "${volume.name}" begins to move from ${source} to ${name}.`);
-    return result;
-  }
-  if (result.volume !== volume) transaction.record('volume.held', volume.name, name, `Volume "${volume.name}" is held by ${name} (epoch ${result.volume.epoch}).`);
-  const { placement } = result.volume;
-  return { volume: result.volume, move: placement.state === 'moving' ? await findMove(transaction, placement.move) : null };
 }
 
 async function createVolume(context: NameServerContext, body: CreateBody, actor: string): Promise<Volume> {

@@ -173,6 +173,11 @@ function planRemoval(facts: VolumeFacts, volume: Volume): Step[] {
   return hasAnything(facts) || recorded ? [{ do: 'delete-copy' }] : [];
 }
 
+/** Whether nobody waits for any of these steps: they tidy up after what is done. */
+export function isHousekeeping(steps: readonly Step[]): boolean {
+  return steps.every((step) => ['report-copy', 'drop-snapshots', 'unmount', 'delete-live'].includes(step.do));
+}
+
 /** The plan as people read it in a log. */
 export function describeSteps(steps: readonly Step[]): string {
   return steps.map((step) => [step.do, ...Object.entries(step).flatMap(([key, value]) => (key === 'do' ? [] : [String(value)]))].join(' ')).join(', then ');

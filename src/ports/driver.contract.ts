@@ -51,16 +51,16 @@ export function describeDriverContract(name: string, factory: DriverFactory): vo
     describe('live copies and snapshots', () => {
       it('creates, lists, protects and deletes a live copy, each any number of times', async () => {
         const volume = volumeName();
-        expect(await source.inspect(volume)).toMatchObject({ live: { state: 'absent' }, snapshots: [] });
+        expect(await source.inspect(volume)).toMatchObject({ live: 'absent', snapshots: [] });
         await source.createLive(volume);
         write(source, volume, 'file', 'kept');
         await source.createLive(volume);
         expect(read(source, volume, 'file')).toBe('kept');
-        expect((await source.list()).find((copy) => copy.volume === volume)?.live.state).toBe('writable');
+        expect((await source.list()).find((copy) => copy.volume === volume)?.live).toBe('writable');
 
         await source.setLiveReadOnly(volume, true);
         await source.setLiveReadOnly(volume, true);
-        expect((await source.inspect(volume)).live.state).toBe('readonly');
+        expect((await source.inspect(volume)).live).toBe('readonly');
         expect(() => write(source, volume, 'file', 'changed')).toThrow(/EROFS/);
         await source.setLiveReadOnly(volume, false);
         write(source, volume, 'file', 'changed');
@@ -110,19 +110,6 @@ export function describeDriverContract(name: string, factory: DriverFactory): vo
         await expect(source.deleteVolume(hostile)).rejects.toMatchObject({ code: 'invalid-request' });
         await expect(destination.receive(volumeName(), hostile, null)).rejects.toMatchObject({ code: 'invalid-request' });
         await expect(destination.receive(hostile, snapshotName(), null)).rejects.toMatchObject({ code: 'invalid-request' });
-      });
-
-      it('shows by the generation whether a read-only copy was changed', async () => {
-        const { volume, snapshot } = await volumeWithSnapshot();
-        await source.setLiveReadOnly(volume, true);
-        const before = (await source.inspect(volume)).live.generation;
-        expect((await source.inspect(volume)).live.generation).toBe(before);
-        await source.setLiveReadOnly(volume, false);
-        write(source, volume, 'file', 'changed');
-        await source.deleteSnapshot(volume, snapshot);
-        await source.createSnapshot(volume, snapshotName());
-        await source.setLiveReadOnly(volume, true);
-        if (before !== null) expect((await source.inspect(volume)).live.generation).not.toBe(before);
       });
     });
 
@@ -195,7 +182,7 @@ export function describeDriverContract(name: string, factory: DriverFactory): vo
         const receiver = await destination.receive(volume, snapshot, null);
         receiver.sink.write(damage(whole));
         await expect(receiver.complete()).rejects.toMatchObject({ code: 'stream-corrupt' });
-        expect(await destination.inspect(volume)).toMatchObject({ live: { state: 'absent' }, snapshots: [] });
+        expect(await destination.inspect(volume)).toMatchObject({ live: 'absent', snapshots: [] });
         expect((await destination.list()).map((copy) => copy.volume)).not.toContain(volume);
         await transfer(volume, snapshot, null);
         expect((await destination.inspect(volume)).snapshots).toEqual([snapshot]);

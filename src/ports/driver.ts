@@ -17,12 +17,8 @@ export interface DriverInfo {
   sizeLimit: boolean;
 }
 
-export interface LiveState {
-  /** absent: no live copy. readonly: exists, new opens for writing fail (which does not stop open descriptors). */
-  state: 'absent' | 'writable' | 'readonly';
-  /** Changes with every change of data, if the driver can tell: shows that nothing was written after a release. */
-  generation: number | null;
-}
+/** readonly: new opens for writing fail, which does not stop open descriptors. */
+export type LiveState = 'absent' | 'writable' | 'readonly';
 
 export interface VolumeCopy {
   volume: string;

@@ -22,9 +22,11 @@ export type Client<Table extends Record<string, Route>> = {
   [K in StreamKeys<Table>]: (input: RouteCall<Table[K]>, options?: CallOptions) => AsyncIterable<RouteOutput<Table[K]>>;
 };
 
+type Scalar = string | number | boolean;
+
 interface AnyInput {
-  parameters?: Record<string, unknown> | undefined;
-  query?: Record<string, unknown> | undefined;
+  parameters?: Record<string, Scalar> | undefined;
+  query?: Record<string, Scalar | undefined> | undefined;
   body?: unknown;
 }
 
@@ -46,7 +48,7 @@ async function call(transport: Transport, route: Route, input: AnyInput, options
   return route.response.parse(JSON.parse(await text(response)));
 }
 
-async function* streamCall(transport: Transport, route: Route, input: AnyInput, options: CallOptions): AsyncGenerator<unknown> {
+async function* streamCall(transport: Transport, route: Route, input: AnyInput, options: CallOptions): AsyncGenerator {
   const response = await open(transport, route, input, options);
   try {
     for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {

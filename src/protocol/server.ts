@@ -46,7 +46,7 @@ export interface ServerOptions<Table extends Record<string, Route>> {
 /** Makes an HTTP application of a route table: validation, callers, problem+json, the OpenAPI document at /v1/openapi.json. */
 export async function createServer<Table extends Record<string, Route>>(options: ServerOptions<Table>): Promise<FastifyInstance> {
   const app = fastify<RawServerDefault>({
-    serverFactory: (handler) => options.serverFactory(handler as never) as RawServerDefault,
+    serverFactory: options.serverFactory,
     bodyLimit: 1024 * 1024,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 512 },

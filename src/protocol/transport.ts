@@ -32,7 +32,7 @@ interface Peer {
 export function unixTransport(socketPath: string, peer: Peer): Transport {
   const agent = new http.Agent({ keepAlive: true });
   return {
-    request: (request) => send(peer, request, (options) => http.request({ ...options, agent, socketPath, headers: { host: 'localhost', ...options.headers } })),
+    request: (request) => send(peer, request, (options) => http.request({ ...options, agent, socketPath, host: 'localhost' })),
     close: () => agent.destroy(),
   };
 }

@@ -31,7 +31,10 @@ export function addClusterCommands(program: Command, cli: Cli): void {
     .addOption(new Option('--state-directory <path>', 'directory of state and data').env('SUPERCARGO_STATE_DIRECTORY').default(defaultStateDirectory))
     .addHelpText(
       'after',
-      examples('supercargo join 10.0.0.1:7470 --token TOKEN --ca-fingerprint sha256:…', 'supercargo join 10.0.0.1:7470 --token - --ca-fingerprint sha256:… < token-file'),
+      examples(
+        'supercargo join 10.0.0.1:7470 --token TOKEN --ca-fingerprint sha256:…',
+        'supercargo join 10.0.0.1:7470 --token - --ca-fingerprint sha256:… < token-file',
+      ),
     )
     .action((address: string, options: JoinCommandOptions) => join(cli, address, options));
 }
@@ -55,7 +58,9 @@ async function join(cli: Cli, joinAddress: string, options: JoinCommandOptions):
   // Overwrites the arguments that other users of this host see, as early as can be.
   if (options.token !== undefined) process.title = 'supercargo join';
   if (!/^sha256:[0-9a-f]{64}$/i.test(options.caFingerprint)) {
-    throw new SupercargoError('invalid-option', 'Option "--ca-fingerprint" is not a fingerprint.', { hint: 'Copy the whole command that supercargo invite printed.' });
+    throw new SupercargoError('invalid-option', 'Option "--ca-fingerprint" is not a fingerprint.', {
+      hint: 'Copy the whole command that supercargo invite printed.',
+    });
   }
   const { host, port } = options.address;
   const summary = await cli.dependencies.join({
@@ -74,7 +79,9 @@ async function join(cli: Cli, joinAddress: string, options: JoinCommandOptions):
 async function readToken({ dependencies }: Cli, given: string | undefined): Promise<string> {
   const token = given === '-' ? await text(dependencies.stdin) : (given ?? dependencies.environment[tokenVariable] ?? '');
   if (token.trim() === '') {
-    throw new SupercargoError('invalid-option', 'The join token is missing.', { hint: `Give --token TOKEN, --token - (standard input), or set ${tokenVariable}.` });
+    throw new SupercargoError('invalid-option', 'The join token is missing.', {
+      hint: `Give --token TOKEN, --token - (standard input), or set ${tokenVariable}.`,
+    });
   }
   return token.trim();
 }

@@ -19,9 +19,19 @@ export function addDaemonCommands(program: Command, cli: Cli): void {
     .addOption(new Option('--name <name>', 'name of this host in the cluster').env('SUPERCARGO_NAME').default(hostname()).argParser(named('host')))
     .addOption(addressOption())
     .addOption(new Option('--cluster-name <name>', 'name of a cluster that is made').env('SUPERCARGO_CLUSTER_NAME').argParser(named('cluster')))
-    .addOption(new Option('--role <role...>', 'parts to run (default: what the host is a member for)').env('SUPERCARGO_ROLE').choices(['name-server', 'agent']))
-    .addOption(new Option('--pool-device <device>', 'disk for the pool; it is formatted if it is empty').env('SUPERCARGO_POOL_DEVICE').conflicts('poolSize'))
-    .addOption(new Option('--pool-size <size>', 'size of a pool in a file, for example 20G').env('SUPERCARGO_POOL_SIZE').argParser((text) => parseSize('--pool-size', text)))
+    .addOption(
+      new Option('--role <role...>', 'parts to run (default: what the host is a member for)')
+        .env('SUPERCARGO_ROLE')
+        .choices(['name-server', 'agent']),
+    )
+    .addOption(
+      new Option('--pool-device <device>', 'disk for the pool; it is formatted if it is empty').env('SUPERCARGO_POOL_DEVICE').conflicts('poolSize'),
+    )
+    .addOption(
+      new Option('--pool-size <size>', 'size of a pool in a file, for example 20G')
+        .env('SUPERCARGO_POOL_SIZE')
+        .argParser((text) => parseSize('--pool-size', text)),
+    )
     .addOption(new Option('--state-directory <path>', 'directory of state and data').env('SUPERCARGO_STATE_DIRECTORY').default(defaultStateDirectory))
     .addOption(new Option('--plugin-socket <path>', 'socket for Docker').env('SUPERCARGO_PLUGIN_SOCKET').default(defaultPluginSocket))
     .addOption(new Option('--log-level <level>', 'what is logged').env('SUPERCARGO_LOG_LEVEL').choices(logLevels).default('info'))

@@ -25,7 +25,12 @@ interface DoctorOptions {
 
 async function examine(cli: Cli, options: DoctorOptions): Promise<void> {
   const { examineHost } = await import('../doctor/examine.ts');
-  const findings = await examineHost({ ...options, runDirectory: cli.runDirectory, execute: cli.dependencies.execute, askAgent: (work) => cli.agent(work) });
+  const findings = await examineHost({
+    ...options,
+    runDirectory: cli.runDirectory,
+    execute: cli.dependencies.execute,
+    askAgent: (work) => cli.agent(work),
+  });
   cli.output.result(findings, () => findings.flatMap((finding) => describe(cli, finding)));
   if (findings.some(({ level }) => level === 'problem')) throw new ExitRequest(exitCodes.failure);
 }

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { SupercargoError } from '../../model/errors.ts';
 import { currentHost } from '../../model/placement.ts';
 import type { Host, Volume } from '../../model/records.ts';
-import { formatSize, parseSize } from '../../model/size.ts';
+import { parseSize } from '../../model/size.ts';
 import { examples, named, namedList } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { formatAge, formatLimit, parseDuration } from '../format.ts';
@@ -53,7 +53,9 @@ export function addVolumeCommands(program: Command, cli: Cli): void {
     .argument('<volume>', 'name or identifier', named('volume'))
     .requiredOption('--to <host>', 'destination', named('host'))
     .addOption(new Option('--detach', 'return at once; the move goes on').conflicts('timeout'))
-    .option('--timeout <duration>', 'stop waiting after this time, for example 10m; the move goes on', (text: string) => parseDuration('--timeout', text))
+    .option('--timeout <duration>', 'stop waiting after this time, for example 10m; the move goes on', (text: string) =>
+      parseDuration('--timeout', text),
+    )
     .addHelpText('after', examples('supercargo volume move pgdata --to h2', 'supercargo volume move pgdata --to h2 --detach --json'))
     .action((name: string, options: MoveOptions) => moveVolume(cli, name, options));
 }
@@ -68,7 +70,9 @@ interface CreateOptions {
 function collectLabel(text: string, previous: Record<string, string> = {}): Record<string, string> {
   const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
   if (key === undefined || value === undefined) {
-    throw new SupercargoError('invalid-option', `Option "--label" is not key=value: ${JSON.stringify(text)}.`, { hint: 'Write for example --label team=shop.' });
+    throw new SupercargoError('invalid-option', `Option "--label" is not key=value: ${JSON.stringify(text)}.`, {
+      hint: 'Write for example --label team=shop.',
+    });
   }
   return { ...previous, [key]: value };
 }
@@ -104,9 +108,7 @@ async function listVolumes(cli: Cli): Promise<void> {
 async function inspectVolume(cli: Cli, word: string): Promise<void> {
   const [volume, { items: hosts }] = await cli.api((api) => Promise.all([api.getVolume({ parameters: { volume: word } }), api.listHosts({})]));
   const name = hostNames(hosts);
-  const copies = volume.copies.map(
-    (copy) => [`copy on ${name(copy.host)}`, `${copy.kind}, ${formatSize(copy.usedBytes)}, ${copy.snapshots.length} snapshots`] as const,
-  );
+  const copies = volume.copies.map((copy) => [`copy on ${name(copy.host)}`, `${copy.kind}, ${copy.snapshots.length} snapshots`] as const);
   cli.output.details(volume, [
     ['name', volume.name],
     ['identifier', volume.id],
@@ -117,7 +119,12 @@ async function inspectVolume(cli: Cli, word: string): Promise<void> {
     ['holder', name(currentHost(volume.placement))],
     ['epoch', String(volume.epoch)],
     ...copies,
-    ['labels', Object.entries(volume.labels).map(([key, value]) => `${key}=${value}`).join(', ')],
+    [
+      'labels',
+      Object.entries(volume.labels)
+        .map(([key, value]) => `${key}=${value}`)
+        .join(', '),
+    ],
     ['created', volume.createdAt],
   ]);
 }

@@ -16,7 +16,11 @@ export function addWhereCommand(program: Command, cli: Cli): void {
 }
 
 function describeWhere({ volume, state, host, address, epoch, replicas, move }: WhereView): string[] {
-  const lines = [host === null ? `${volume}: nowhere yet; the first host that mounts it gets it` : `${volume}: on ${host} (${address ?? 'address unknown'}), ${state}, epoch ${epoch}`];
+  const lines = [
+    host === null
+      ? `${volume}: nowhere yet; the first host that mounts it gets it`
+      : `${volume}: on ${host} (${address ?? 'address unknown'}), ${state}, epoch ${epoch}`,
+  ];
   if (replicas.length > 0) lines.push(`replicas: ${replicas.join(', ')}`);
   if (move !== null) lines.push(`being moved (${move.phase}); follow it: supercargo move follow ${move.id}`);
   return lines;

@@ -1,6 +1,6 @@
+import { formatDuration } from '../../model/duration.ts';
 import { formatSize } from '../../model/size.ts';
 import type { AgentStatus } from '../../protocol/local-routes.ts';
-import { formatDuration } from '../format.ts';
 import { ok, problem, warning } from './finding.ts';
 import type { Finding } from './finding.ts';
 
@@ -29,7 +29,11 @@ function examineNameServer({ nameServer }: AgentStatus): Finding {
 
 function examineCertificate(expiresAt: string, nowMilliseconds: number): Finding {
   const left = Date.parse(expiresAt) - nowMilliseconds;
-  if (left <= 0) return problem(`The certificate of this host expired at ${expiresAt}.`, 'Is the clock right? If so, join the cluster again: supercargo invite, supercargo join');
+  if (left <= 0)
+    return problem(
+      `The certificate of this host expired at ${expiresAt}.`,
+      'Is the clock right? If so, join the cluster again: supercargo invite, supercargo join',
+    );
   const text = `The certificate of this host is valid for ${formatDuration(left)} more.`;
   return left < hour ? warning(text, 'It should have been renewed by itself: look whether the name server answers.') : ok(text);
 }

@@ -11,10 +11,10 @@ const startAdvice = 'Start Supercargo: supercargo up --detach';
 
 export async function examineDocker(path: string): Promise<Finding> {
   try {
-    const version = (await ask(path, 'GET', '/version')) as { Version?: string };
+    const version = (await ask('Docker', path, 'GET', '/version')) as { Version?: string };
     return ok(`Docker ${version.Version ?? ''} answers at ${path}.`);
   } catch (error) {
-    return problem(`Docker does not answer at ${path}: ${(error as Error).message}`, 'Start it: systemctl start docker');
+    return problem((error as Error).message, 'Start it: systemctl start docker');
   }
 }
 
@@ -23,11 +23,14 @@ export async function examinePluginSocket(path: string): Promise<Finding> {
   const found = await lstat(path).catch(() => undefined);
   if (found === undefined) return problem(`There is no plugin socket at ${path}, so Docker cannot find Supercargo.`, startAdvice);
   try {
-    await ask(path, 'POST', '/VolumeDriver.Capabilities');
+    await ask('The plugin', path, 'POST', '/VolumeDriver.Capabilities');
     return ok(`The plugin answers at ${path}.`);
   } catch (error) {
     if (!isSupercargoError(error)) return problem(`The plugin at ${path} gives no sensible answer.`, 'Does another program listen there?');
-    return problem(`The plugin socket ${path} is stale; it makes every docker command about volumes wait.`, `${startAdvice}, or remove it: rm ${path}`);
+    return problem(
+      `The plugin socket ${path} is stale; it makes every docker command about volumes wait.`,
+      `${startAdvice}, or remove it: rm ${path}`,
+    );
   }
 }
 
@@ -39,14 +42,19 @@ export async function examineMountNamespace(runDirectory: string, dockerPidFile:
   try {
     const [ours, theirs] = await Promise.all([agent, docker].map((processNumber) => readlink(`/proc/${processNumber}/ns/mnt`)));
     if (ours === theirs) return [ok('The agent and Docker share one mount namespace.')];
-    return [problem('The agent and Docker live in different mount namespaces: containers would see empty volumes.', 'Run both as plain services of the host (no PrivateMounts, PrivateTmp or snap).')];
+    return [
+      problem(
+        'The agent and Docker live in different mount namespaces: containers would see empty volumes.',
+        'Run both as plain services of the host (no PrivateMounts, PrivateTmp or snap).',
+      ),
+    ];
   } catch {
     return [warning('Whether the agent and Docker share one mount namespace cannot be seen.', 'Run: sudo supercargo doctor')];
   }
 }
 
-async function ask(path: string, method: string, request: string): Promise<unknown> {
-  const transport = unixTransport(path, { title: path, unreachable: 'host-unreachable', hint: startAdvice });
+async function ask(who: string, path: string, method: string, request: string): Promise<unknown> {
+  const transport = unixTransport(path, { title: `${who} at ${path}`, unreachable: 'host-unreachable', hint: startAdvice });
   try {
     return await json(await transport.request({ method, path: request, timeoutMilliseconds }));
   } finally {

@@ -78,15 +78,13 @@ class BtrfsDriver implements VolumeDriver {
 
   async list(): Promise<VolumeCopy[]> {
     const names = (await namesIn(this.#layout.volumes)).filter((name) => identifierPattern.test(name));
-    const copies = await Promise.all(names.map((name) => this.#observe(name)));
-    return copies.filter((copy) => copy.live.state !== 'absent' || copy.snapshots.length > 0);
+    const copies = await Promise.all(names.map((name) => this.inspect(name)));
+    return copies.filter((copy) => copy.live !== 'absent' || copy.snapshots.length > 0);
   }
 
   async inspect(volume: string): Promise<VolumeCopy> {
-    const copy = await this.#observe(volume);
-    // Asking for it starts a program, and only a volume that should not change is ever checked for changes.
-    if (copy.live.state === 'readonly') copy.live.generation = await this.#commands.generation(this.#layout.live(volume));
-    return copy;
+    const [live, snapshots] = await Promise.all([this.#layout.liveState(volume), this.#layout.completeSnapshots(volume)]);
+    return { volume, live, snapshots: snapshots.map(({ snapshot }) => snapshot) };
   }
 
   async createLive(volume: string): Promise<void> {
@@ -183,11 +181,6 @@ class BtrfsDriver implements VolumeDriver {
   async #requireLive(volume: string): Promise<string> {
     if ((await this.#layout.liveState(volume)) !== 'absent') return this.#layout.live(volume);
     throw new SupercargoError('not-found', `There is no live copy of volume ${volume} in the pool.`);
-  }
-
-  async #observe(volume: string): Promise<VolumeCopy> {
-    const [state, snapshots] = await Promise.all([this.#layout.liveState(volume), this.#layout.completeSnapshots(volume)]);
-    return { volume, live: { state, generation: null }, snapshots: snapshots.map(({ snapshot }) => snapshot) };
   }
 }
 

@@ -1,0 +1,71 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { routes } from '../protocol/routes.ts';
+import type { Routes } from '../protocol/routes.ts';
+import { createServer } from '../protocol/server.ts';
+import type { Handlers } from '../protocol/server.ts';
+import type { CliDependencies } from './dependencies.ts';
+import { runCli } from './run.ts';
+
+export interface Ran {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** For tests: a run directory of its own, in which commands run and a name server with given answers may serve. */
+export class CliTestBench {
+  readonly directory: string;
+  readonly #closers: (() => Promise<unknown>)[] = [];
+
+  private constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  static async create(): Promise<CliTestBench> {
+    return new CliTestBench(await mkdtemp(join(tmpdir(), 'supercargo-cli-')));
+  }
+
+  /** Serves the API with these handlers; calling others is a defect of the test. */
+  async serve(handlers: Partial<Handlers<Routes>>, socketName = 'name-server.sock'): Promise<void> {
+    const app = await createServer({
+      routes,
+      handlers: handlers as Handlers<Routes>,
+      identify: () => ({ caller: 'operator', host: null }),
+      serverFactory: (handler) => http.createServer(handler),
+      version: 'test',
+    });
+    await app.listen({ path: join(this.directory, socketName) });
+    this.#closers.push(() => app.close());
+  }
+
+  async run(argv: readonly string[], overrides: Partial<CliDependencies> & { terminal?: boolean } = {}): Promise<Ran> {
+    const { terminal = false, ...dependencies } = overrides;
+    const written = { stdout: '', stderr: '' };
+    const stream = (name: keyof typeof written) => ({ isTTY: terminal, write: (text: string) => (written[name] += text) });
+    const unexpected = (): never => {
+      throw new Error('not expected in this test');
+    };
+    const code = await runCli(argv, {
+      version: '1.2.3',
+      up: unexpected,
+      join: unexpected,
+      execute: unexpected,
+      launch: [process.execPath],
+      stdout: stream('stdout'),
+      stderr: stream('stderr'),
+      stdin: Readable.from([]),
+      ...dependencies,
+      environment: { ...dependencies.environment, SUPERCARGO_RUN_DIRECTORY: this.directory },
+    });
+    return { code, ...written };
+  }
+
+  async close(): Promise<void> {
+    for (const close of this.#closers) await close();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}

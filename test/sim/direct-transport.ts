@@ -1,0 +1,199 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { PassThrough, Readable } from 'node:stream';
+import { SupercargoError, toSupercargoError } from '../../src/model/errors.ts';
+import type { ErrorCode } from '../../src/model/errors.ts';
+import type { Clock } from '../../src/ports/clock.ts';
+import { toProblem } from '../../src/protocol/problem.ts';
+import type { Route } from '../../src/protocol/route.ts';
+import type { RequestContext } from '../../src/protocol/server.ts';
+import type { Transport, TransportRequest } from '../../src/protocol/transport.ts';
+import type { Incarnation } from './incarnation.ts';
+
+/** What the network does to one request. */
+export type Fault = 'none' | 'refuse' | 'lose-answer' | 'duplicate' | { cutAfterBytes: number } | { corruptByte: number };
+
+/** The process at the other end, as long as it lives. */
+export interface Served {
+  incarnation: Incarnation;
+  table: Record<string, Route>;
+  handlers: Record<string, unknown>;
+  /** Answers requests that are no route of the table; undefined if there are none such. */
+  raw?: (request: TransportRequest, caller: string, response: ServerResponse) => Promise<void>;
+}
+
+export interface DirectTransportOptions {
+  /** The caller's host identifier, or null for the operator. */
+  caller: string | null;
+  clock: Clock;
+  /** Code and words of the error when nobody answers. */
+  unreachable: { code: ErrorCode; message: string };
+  /** undefined while the other process does not run. */
+  target: () => Served | undefined;
+  fault: (request: TransportRequest) => Fault;
+}
+
+/** Carries requests by function call: the same routes, schemas and errors as over a socket, without one. The network's faults are asked for at each request. */
+export function directTransport(options: DirectTransportOptions): Transport {
+  return { request: (request) => carry(options, request), close: () => undefined };
+}
+
+async function carry(options: DirectTransportOptions, request: TransportRequest): Promise<IncomingMessage> {
+  const fault = options.fault(request);
+  const target = options.target();
+  const lost = (): SupercargoError => new SupercargoError(options.unreachable.code, options.unreachable.message);
+  if (fault === 'refuse' || target === undefined || !target.incarnation.alive) throw lost();
+  request.signal?.throwIfAborted();
+  const settled = new AbortController();
+  const gaveUp = request.timeoutMilliseconds === undefined ? [] : [options.clock.sleep(request.timeoutMilliseconds, settled.signal).then(() => Promise.reject(lost()))];
+  for (const each of gaveUp) each.catch(() => undefined);
+  const died = target.incarnation.died.catch(() => Promise.reject(lost()));
+  try {
+    const answer = serve(options, target, request, fault);
+    // Whoever gives up leaves an answer behind that nobody reads.
+    answer.then((response) => settled.signal.reason === 'given up' && response.destroy(), () => undefined);
+    const response = await Promise.race([answer, died, aborted(request.signal, settled.signal), ...gaveUp]);
+    if (fault === 'lose-answer') {
+      response.destroy();
+      throw lost();
+    }
+    if (fault !== 'duplicate') return response;
+    response.destroy();
+    return await Promise.race([serve(options, target, request, fault), died]);
+  } catch (error) {
+    settled.abort('given up');
+    throw error;
+  } finally {
+    settled.abort();
+  }
+}
+
+function aborted(signal: AbortSignal | undefined, done: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true, signal: done });
+  });
+}
+
+async function serve(options: DirectTransportOptions, target: Served, request: TransportRequest, fault: Fault): Promise<IncomingMessage> {
+  try {
+    const found = findRoute(target.table, request);
+    if (found !== undefined) return await callHandler(options, target, request, found);
+    if (target.raw === undefined || options.caller === null) throw new SupercargoError('not-found', `There is no ${request.path}.`);
+    const response = new ByteStream(fault);
+    endWith(response, request.signal, target.incarnation);
+    const head = response.headWritten();
+    await Promise.race([head, target.raw(request, options.caller, response as unknown as ServerResponse).then(() => head)]);
+    return response as unknown as IncomingMessage;
+  } catch (error) {
+    const problem = toProblem(toSupercargoError(error));
+    return answerOf(Readable.from([JSON.stringify(problem)]), problem.status);
+  }
+}
+
+interface FoundRoute {
+  name: string;
+  route: Route;
+  parameters: Record<string, string>;
+  query: Record<string, string>;
+}
+
+function findRoute(table: Record<string, Route>, request: TransportRequest): FoundRoute | undefined {
+  const { pathname, searchParams } = new URL(request.path, 'http://localhost');
+  const parts = pathname.split('/');
+  for (const [name, route] of Object.entries(table)) {
+    const pattern = route.path.split('/');
+    if (route.method !== request.method || pattern.length !== parts.length) continue;
+    if (!pattern.every((part, index) => part.startsWith(':') || part === parts[index])) continue;
+    const named = pattern.flatMap((part, index) => (part.startsWith(':') ? [[part.slice(1), decodeURIComponent(parts[index] ?? '')] as const] : []));
+    return { name, route, parameters: Object.fromEntries(named), query: Object.fromEntries(searchParams) };
+  }
+  return undefined;
+}
+
+async function callHandler(options: DirectTransportOptions, target: Served, request: TransportRequest, found: FoundRoute): Promise<IncomingMessage> {
+  const { route, name } = found;
+  const gone = new AbortController();
+  const context: RequestContext = {
+    caller: options.caller === null ? 'operator' : 'host',
+    host: options.caller,
+    signal: gone.signal,
+    ifMatch: request.headers?.['if-match'],
+    setEntityTag: () => undefined,
+  };
+  const input = {
+    parameters: route.parameters?.parse(found.parameters),
+    query: route.query?.parse(found.query),
+    body: route.body?.parse(request.body === undefined ? undefined : JSON.parse(request.body)),
+  };
+  const handler = target.handlers[name] as (input: unknown, context: RequestContext) => unknown;
+  if (!route.stream) return answerOf(Readable.from([JSON.stringify(await handler(input, context))]), 200);
+  const lines = Readable.from(toLines(handler(input, context) as AsyncIterable<unknown>));
+  lines.once('close', () => gone.abort(new Error('the client went away')));
+  endWith(lines, request.signal, target.incarnation);
+  return answerOf(lines, 200);
+}
+
+async function* toLines(items: AsyncIterable<unknown>): AsyncGenerator<string> {
+  for await (const item of items) yield `${JSON.stringify(item)}\n`;
+}
+
+/** Cuts a stream when its reader goes away or its writer dies. */
+function endWith(stream: Readable, signal: AbortSignal | undefined, incarnation: Incarnation): void {
+  const cut = (): void => void stream.destroy(new Error('the connection was cut'));
+  const forget = incarnation.onDeath(cut);
+  signal?.addEventListener('abort', cut, { once: true });
+  stream.once('error', () => undefined);
+  stream.once('close', () => {
+    forget();
+    signal?.removeEventListener('abort', cut);
+  });
+}
+
+function answerOf(body: Readable, status: number): IncomingMessage {
+  return Object.assign(body, { statusCode: status, headers: {}, trailers: {} }) as unknown as IncomingMessage;
+}
+
+/** Both ends of a raw answer in one object: what the server writes is what the client reads, faults included. */
+class ByteStream extends PassThrough {
+  statusCode = 200;
+  readonly trailers: Record<string, string> = {};
+  readonly #fault: Fault;
+  readonly #head = Promise.withResolvers<void>();
+  #passed = 0;
+
+  constructor(fault: Fault) {
+    super();
+    this.#fault = fault;
+  }
+
+  headWritten(): Promise<void> {
+    return this.#head.promise;
+  }
+
+  writeHead(status: number): void {
+    this.statusCode = status;
+  }
+
+  flushHeaders(): void {
+    this.#head.resolve();
+  }
+
+  addTrailers(trailers: Record<string, string>): void {
+    Object.assign(this.trailers, trailers);
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null, data?: Buffer) => void): void {
+    const begin = this.#passed;
+    this.#passed += chunk.length;
+    const fault = this.#fault;
+    if (typeof fault === 'object' && 'cutAfterBytes' in fault && this.#passed > fault.cutAfterBytes) {
+      this.push(chunk.subarray(0, fault.cutAfterBytes - begin));
+      setImmediate(() => this.destroy(new Error('connection reset')));
+      return;
+    }
+    const hit = typeof fault === 'object' && 'corruptByte' in fault ? fault.corruptByte - begin : -1;
+    if (hit < 0 || hit >= chunk.length) return done(null, chunk);
+    const corrupt = Buffer.from(chunk);
+    corrupt[hit] = (corrupt[hit] ?? 0) ^ 1;
+    done(null, corrupt);
+  }
+}
