@@ -33,7 +33,7 @@ export async function receiveMove(context: AgentContext, actor: VolumeActor, mov
     await abortMove(context, moveId, error);
     throw error;
   } finally {
-    progress.stop();
+    void progress.finish();
   }
 }
 

@@ -116,8 +116,7 @@ export class VolumeActor {
   async #converge(): Promise<void> {
     this.#retry?.abort();
     try {
-      this.problem = null;
-      await this.#actUntilSettled();
+      this.problem = await this.#actUntilSettled();
       this.#failures = 0;
     } catch (error) {
       this.problem = toSupercargoError(error);
@@ -129,7 +128,9 @@ export class VolumeActor {
     }
   }
 
-  async #actUntilSettled(): Promise<void> {
+  /** @returns what the last plan complained of */
+  async #actUntilSettled(): Promise<SupercargoError | null> {
+    let complaint: SupercargoError | null = null;
     let before = '';
     while (this.#context.view.synced && !this.#stopped) {
       const volume = this.#context.view.volume(this.id);
@@ -150,7 +151,7 @@ export class VolumeActor {
         volume,
         startReceiving: (move: string) => this.#startReceiving(move),
         complain: (problem: string) => {
-          this.problem = new SupercargoError('data-missing', problem, { hint: 'supercargo doctor shows what is wrong with this host.' });
+          complaint = new SupercargoError('data-missing', problem, { hint: 'supercargo doctor shows what is wrong with this host.' });
         },
       };
       for (const step of steps) await performStep(this.#context, subject, step);
@@ -159,6 +160,7 @@ export class VolumeActor {
         break;
       }
     }
+    return complaint;
   }
 
   async #observe(volume: Volume | null): Promise<VolumeFacts> {

@@ -26,6 +26,7 @@ export const defaultPorts = { nameServer: 7470, join: 7471, agent: 7472 } as con
  * Runs the daemon of a host. On a host that belongs to no cluster it makes one, with the name server here; on one that has joined it is the agent only.
  */
 export async function up(options: UpOptions, ready: (summary: ReadySummary) => void, signal: AbortSignal): Promise<void> {
+  if (process.getuid?.() !== 0) throw new SupercargoError('forbidden', 'Supercargo mounts volumes, which only root may do.', { hint: 'Run it with sudo.' });
   const log = createLog(options.logLevel);
   const directory = await openStateDirectory(options.stateDirectory);
   await mkdir(options.runDirectory, { recursive: true, mode: 0o755 });

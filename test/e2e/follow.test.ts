@@ -65,13 +65,30 @@ it('follows its container between three hosts ten times and leaves nothing that 
   const volume = await inspect('log');
   for (const host of [h2, h3]) await withoutLiveResidue(host, volume);
   await waitUntil('h1 has unmounted it', async () => (await cluster.volumeOn(h1, 'log'))?.mounted === false);
-  expect(await cluster.volumeOn(h1, 'log')).toMatchObject({ live: 'writable', references: 0, uses: [], problem: null, grant: `held ${volume.epoch}` });
+  expect(await cluster.volumeOn(h1, 'log')).toMatchObject({
+    live: 'writable',
+    references: 0,
+    uses: [],
+    problem: null,
+    grant: `held ${volume.epoch}`,
+  });
   for (const host of [h1, h2, h3]) {
     const listed = await host.docker('volume', 'ls', '--quiet', '--filter', 'driver=supercargo');
     expect(listed.stdout.split('\n')).toContain('log');
     const [inspected] = JSON.parse((await host.docker('volume', 'inspect', 'log')).stdout) as [Record<string, unknown>];
-    expect(inspected).toMatchObject({ Name: 'log', Driver: 'supercargo', Scope: 'global', Status: { host: 'h1', state: 'held', epoch: String(volume.epoch) } });
-    expect(await cluster.json<WhereView>(host, 'where', 'log')).toMatchObject({ host: 'h1', address: '10.77.0.1:7472', state: 'held', epoch: volume.epoch, move: null });
+    expect(inspected).toMatchObject({
+      Name: 'log',
+      Driver: 'supercargo',
+      Scope: 'global',
+      Status: { host: 'h1', state: 'held', epoch: String(volume.epoch) },
+    });
+    expect(await cluster.json<WhereView>(host, 'where', 'log')).toMatchObject({
+      host: 'h1',
+      address: '10.77.0.1:7472',
+      state: 'held',
+      epoch: volume.epoch,
+      move: null,
+    });
   }
 });
 
