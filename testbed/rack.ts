@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { mkdir, readdir, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { isAlive } from './process.ts';
+import { isAlive, run } from './process.ts';
 import type { ProcessRecord } from './process.ts';
 
 /** Racks that nobody named lie here. It must be on a real file system: overlays do not nest as a writable layer. */
@@ -96,6 +96,8 @@ export class Rack {
   /** Deletes the rack and all disks in it; `lab.json` goes last, so that a killed removal can be repeated. */
   async remove(): Promise<void> {
     if (this.lab() === undefined) throw new Error(`${this.folder} is not a lab: not removed`);
+    // A host that lost its power leaves the mount points of its volumes, which Supercargo makes immutable.
+    await run(['chattr', '-R', '-f', '-i', this.folder], { allowFailure: true });
     for (const name of await readdir(this.folder)) {
       if (name !== 'lab.json') await rm(this.path(name), { recursive: true, force: true, maxRetries: 20 });
     }

@@ -25,6 +25,8 @@ export class LocalState {
   readonly #volumes = new Map<string, Volume>();
   readonly #names = new Map<string, string>();
   readonly #hosts = new Map<string, Host>();
+  /** Sessions from before this agent's start, as VOLUME/SESSION. */
+  readonly #inherited = new Set<string>();
 
   private constructor(store: Store, clock: Clock) {
     this.#store = store;
@@ -38,7 +40,7 @@ export class LocalState {
     for (const { key, value } of entries) {
       const [kind, id = ''] = key.split('/');
       if (kind === 'grants') state.#grants.set(id, grantRecord.parse(value));
-      if (kind === 'references') state.#references.set(id, referenceList.parse(value));
+      if (kind === 'references') state.#inherit(id, referenceList.parse(value));
       if (kind === 'volumes') state.#index(volumeRecord.parse(value));
       if (kind === 'hosts') state.#hosts.set(id, hostRecord.parse(value));
     }
@@ -67,7 +69,13 @@ export class LocalState {
     // A session of an engine that is gone does not count any more, even if the new one uses its name again.
     const count = list.find((each) => each.session === session && each.engine === engine)?.count ?? 0;
     await this.#saveReferences(volume, [...list.filter((each) => each.session !== session), { session, count: count + 1, engine }]);
+    this.#inherited.delete(`${volume}/${session}`);
     this.#noteAnswer(volume, session);
+  }
+
+  /** Whether the session was answered, or was going to be, by an earlier run of this agent, and not since. */
+  isInherited(volume: string, session: string): boolean {
+    return this.#inherited.has(`${volume}/${session}`);
   }
 
   async dropReference(volume: string, session: string): Promise<void> {
@@ -153,6 +161,11 @@ export class LocalState {
 
   async close(): Promise<void> {
     await this.#store.close();
+  }
+
+  #inherit(volume: string, list: SessionReference[]): void {
+    this.#references.set(volume, list);
+    for (const { session } of list) this.#inherited.add(`${volume}/${session}`);
   }
 
   #noteAnswer(volume: string, session: string): number {

@@ -11,6 +11,8 @@ import { performStep } from './steps.ts';
 /** Tidying up steps back this long for a mount that waits in the same queue. Milliseconds. */
 const tidyDelayMilliseconds = 300;
 const retryMilliseconds = { first: 200, most: 10_000 };
+/** A move that failed here and could not be ended is begun again after this pause. Milliseconds. */
+const receiveRetryMilliseconds = 1000;
 /** A source whose volume is waited for looks this often whether its users are gone, besides being told. Milliseconds. */
 const blockedPollMilliseconds = 1000;
 
@@ -76,6 +78,7 @@ export class VolumeActor {
     return this.exclusively(async () => {
       if (state.grant(this.id)?.state !== 'held') return null;
       const mountPoint = mountPointOf(this.#context, this.id);
+      await this.#forgetUnanswered(session, mountPoint);
       await state.addReference(this.id, session, instance);
       crashPoint('reference-added');
       try {
@@ -97,6 +100,17 @@ export class VolumeActor {
     } finally {
       this.#mountsWaiting -= 1;
     }
+  }
+
+  /**
+   * An engine repeats a mount whose answer it never got because this agent died, and gives it back once. Unless a container stands behind the
+   * session already (an engine that copies into it mounts again, too), it must not be counted twice.
+   */
+  async #forgetUnanswered(session: string, mountPoint: string): Promise<void> {
+    const { state, driver, system } = this.#context;
+    if (!state.isInherited(this.id, session)) return;
+    const uses = await system.usesOf(driver.livePath(this.id), mountPoint);
+    if (uses.length === 0) await state.forgetSessions(this.id, [session]);
   }
 
   /** Gives one use of a session back. */
@@ -182,13 +196,18 @@ export class VolumeActor {
   #startReceiving(move: string): void {
     if (this.#receiving?.move === move) return;
     const controller = new AbortController();
+    let failed = false;
     const done = receiveMove(this.#context, this, move, controller.signal)
       .catch((error: unknown) => {
-        if (!controller.signal.aborted) this.#context.log.warn({ volume: this.id, move, error: String(error) }, 'a move stopped here');
+        failed = !controller.signal.aborted;
+        if (failed) this.#context.log.warn({ volume: this.id, move, error: String(error) }, 'a move stopped here');
       })
       .finally(() => {
         if (this.#receiving?.move === move) this.#receiving = null;
-        if (!this.#stopped) this.wake();
+        if (this.#stopped) return;
+        // If it could not even be called off, what is in its way is still there: at once would be for ever and without a pause.
+        if (failed) this.#wakeIn(receiveRetryMilliseconds);
+        else this.wake();
       });
     this.#receiving = { move, controller, done };
   }

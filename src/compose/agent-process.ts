@@ -17,6 +17,7 @@ import { createKeyAndRequest } from '../pki/request.ts';
 import { verifyTicket } from '../pki/ticket.ts';
 import { clientTlsOptions } from '../pki/tls.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { ContainerEngine } from '../ports/container-engine.ts';
 import { createClient } from '../protocol/client.ts';
 import type { Client } from '../protocol/client.ts';
 import { peerRoutes } from '../protocol/peer-routes.ts';
@@ -27,6 +28,7 @@ import type { Transport } from '../protocol/transport.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
+import { keepDiscovered } from './engine-discovery.ts';
 import { createCrashPoint, withCorruption } from './fault-injection.ts';
 import { closeServer, listenOnPort } from './listeners.ts';
 import { listenForOperator } from './local-api.ts';
@@ -59,7 +61,8 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const client = createClient(routes, nameServer);
   const peers = new Peers(holder, host.cluster.id);
   const state = await LocalState.open(openSqliteStore({ path: join(directory.agent, 'agent.db'), clock }), clock);
-  const agent = new Agent(agentOptions(options, { state, client, holder, peers }));
+  const engine = createDockerEngine();
+  const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine }));
   await agent.start();
   await chmod(directory.pool, 0o700);
   const peerServer = await createPeerServer({ transfers: agent.transfers, holder, cluster: host.cluster.id, clock, version, log });
@@ -83,6 +86,7 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
     renew: () => renew(client, directory),
     signal: stopping.signal,
   });
+  const discovering = keepDiscovered({ engine, clock, log, signal: stopping.signal });
   log.info({ host: host.name, address: host.address, settings: settings.mountDeadlineMilliseconds }, 'agent is up');
   return {
     stop: async () => {
@@ -92,7 +96,7 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
       await agent.stop();
       peers.close();
       nameServer.close();
-      await renewing;
+      await Promise.all([renewing, discovering]);
     },
   };
 }
@@ -101,10 +105,10 @@ type StatusAnswer = Awaited<ReturnType<Parameters<typeof listenForOperator>[0]['
 
 function agentOptions(
   options: AgentProcessOptions,
-  parts: { state: LocalState; client: Client<Routes>; holder: CredentialsHolder; peers: Peers },
+  parts: { state: LocalState; client: Client<Routes>; holder: CredentialsHolder; peers: Peers; engine: ContainerEngine },
 ): AgentOptions {
   const { directory, host, clock, log, settings, version } = options;
-  const { state, client, holder, peers } = parts;
+  const { state, client, holder, peers, engine } = parts;
   const warn = (message: string): void => log.warn({}, message);
   const source =
     host.poolDevice === null
@@ -119,7 +123,7 @@ function agentOptions(
     log,
     driver: withCorruption(createBtrfsDriver({ directory: directory.pool, source, log: warn }), settings.corruptStreams),
     system: createHostSystem({ log: warn }),
-    engine: createDockerEngine(),
+    engine,
     state,
     nameServer: client,
     connectToPeer: (peer) => peers.connect(peer),

@@ -40,5 +40,10 @@ export function withCorruption(driver: VolumeDriver, streams: number): VolumeDri
     corrupt.on('close', () => stream.destroy());
     return stream.pipe(corrupt);
   };
-  return new Proxy(driver, { get: (target, key, receiver) => (key === 'send' ? send : Reflect.get(target, key, receiver)) as unknown });
+  // Bound to the driver itself, whose private members a proxy does not have.
+  const memberOf = (target: VolumeDriver, key: string | symbol): unknown => {
+    const member: unknown = Reflect.get(target, key);
+    return typeof member === 'function' ? (member.bind(target) as unknown) : member;
+  };
+  return new Proxy(driver, { get: (target, key) => (key === 'send' ? send : memberOf(target, key)) });
 }

@@ -126,14 +126,24 @@ async function callHandler(options: DirectTransportOptions, target: Served, requ
   };
   const handler = target.handlers[name] as (input: unknown, context: RequestContext) => unknown;
   if (!route.stream) return answerOf(Readable.from([JSON.stringify(await handler(input, context))]), 200);
-  const lines = Readable.from(toLines(handler(input, context) as AsyncIterable<unknown>));
+  const lines = new PassThrough();
   lines.once('close', () => gone.abort(new Error('the client went away')));
   endWith(lines, request.signal, target.incarnation);
+  void writeLines(handler(input, context) as AsyncIterable<unknown>, lines);
   return answerOf(lines, 200);
 }
 
-async function* toLines(items: AsyncIterable<unknown>): AsyncGenerator<string> {
-  for await (const item of items) yield `${JSON.stringify(item)}\n`;
+/** Not `Readable.from`: that cannot be destroyed while its generator waits, and the generator of a dead process waits for ever. */
+async function writeLines(items: AsyncIterable<unknown>, lines: PassThrough): Promise<void> {
+  try {
+    for await (const item of items) {
+      if (lines.destroyed) return;
+      lines.write(`${JSON.stringify(item)}\n`);
+    }
+    lines.end();
+  } catch (error) {
+    lines.destroy(error as Error);
+  }
 }
 
 /** Cuts a stream when its reader goes away or its writer dies. */

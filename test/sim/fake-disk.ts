@@ -91,7 +91,7 @@ function liveMethods(disk: FakeDisk): Pick<VolumeDriver, 'createLive' | 'createL
 function inspect(disk: FakeDisk, id: string): VolumeCopy {
   const { live, snapshots } = disk.volume(id);
   const state = live === null ? 'absent' : live.readOnly ? 'readonly' : 'writable';
-  return { volume: id, live: { state, generation: null }, snapshots: [...snapshots.keys()] };
+  return { volume: id, live: state, snapshots: [...snapshots.keys()] };
 }
 
 function requireLive(disk: FakeDisk, id: string): NonNullable<FakeVolume['live']> {

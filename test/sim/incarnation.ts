@@ -54,17 +54,17 @@ export class Incarnation {
     return () => this.#onDeath.delete(callback);
   }
 
-  /** The same object as the process sees it. */
-  wrap<Port extends object>(port: Port): Port {
+  /**
+   * The same object as the process sees it.
+   * @param immediate methods that answer without a promise and have no effect: a dead process may call them
+   */
+  wrap<Port extends object>(port: Port, ...immediate: (keyof Port)[]): Port {
     return new Proxy(port, {
       get: (target, key) => {
         const member: unknown = Reflect.get(target, key, target);
         if (typeof member !== 'function') return member;
-        return (...parameters: unknown[]): unknown => {
-          if (!this.#step()) return never;
-          const result: unknown = Reflect.apply(member, target, parameters);
-          return result instanceof Promise ? this.#deliver(result) : result;
-        };
+        if (immediate.includes(key as keyof Port)) return member.bind(target) as unknown;
+        return (...parameters: unknown[]): unknown => (this.#step() ? this.#deliver(Reflect.apply(member, target, parameters) as Promise<unknown>) : never);
       },
     });
   }

@@ -14,6 +14,7 @@ export interface ClusterOptions {
 
 export interface DaemonStatus {
   nameServer: { connected: boolean };
+  pool: { capacityBytes: number; usedBytes: number };
   volumes: {
     name: string;
     id: string;
@@ -77,6 +78,13 @@ export class Cluster implements AsyncDisposable {
     });
   }
 
+  /** Switches a host on again. Our daemon comes before the engine, as in its service file: an engine looks long for a plugin that is not there. */
+  async boot(host: Host): Promise<void> {
+    await host.boot();
+    await this.up(host);
+    await host.startDocker(this.#options.dockerArguments);
+  }
+
   /** Runs a supercargo command on a host. @throws CommandError unless it may fail */
   run(host: Host, ...parameters: string[]): Promise<Completed> {
     return host.run(['supercargo', ...parameters], { timeoutMilliseconds: 280_000 });
@@ -128,6 +136,12 @@ export class Cluster implements AsyncDisposable {
     return JSON.parse(stdout) as Answer;
   }
 
+  /** All bytes that ever came in by the host's cable. */
+  async receivedBytes(host: Host): Promise<number> {
+    const { stdout } = await host.run(['cat', '/proc/net/dev']);
+    return Number(/eth0:\s*(\d+)/.exec(stdout)?.[1]);
+  }
+
   /** Waits until the agents of all hosts that are up follow the name server. */
   async connected(): Promise<void> {
     for (const host of this.lab.hosts.filter((each) => each.isUp)) {
@@ -149,10 +163,8 @@ export class Cluster implements AsyncDisposable {
 
   /** Starts a container that keeps using the volume at /data. */
   startContainer(host: Host, name: string, volume: string, script = 'sleep 1000000'): Promise<Completed> {
-    return host.docker(
-      ...['run', '-d', '--init', '--name', name, '--network', 'none', '--volume-driver', 'supercargo'],
-      ...['-v', `${volume}:/data`, TEST_IMAGE, 'sh', '-c', script],
-    );
+    const options = ['--init', '--name', name, '--network', 'none', '--volume-driver', 'supercargo', '-v', `${volume}:/data`];
+    return host.docker('run', '-d', ...options, TEST_IMAGE, 'sh', '-c', script);
   }
 
   createVolume(host: Host, name: string, ...options: string[]): Promise<Completed> {

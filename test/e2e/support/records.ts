@@ -9,6 +9,9 @@ echo $i`;
 
 const appendOne = 'i=$((i+1)); echo $i >> /data/records && sync /data/records && echo $i || exit 8';
 
+/** For a shell with the volume at /data: checks all records, says how many it found, and appends more until it is ended. */
+export const writerScript = `${checkAndCount}\nwhile :; do ${appendOne}; usleep 5000; done`;
+
 /**
  * Numbered records in a volume, each acknowledged only after its fsync returned. Every reader checks that the file is 1, 2, 3, … without a gap,
  * and that nothing that was ever acknowledged is missing.
@@ -47,7 +50,7 @@ export class Records {
 
   /** Starts a container that checks all records and appends more until it is ended. */
   async startWriter(host: Host, container: string): Promise<void> {
-    await this.#cluster.startContainer(host, container, this.volume, `${checkAndCount}\nwhile :; do ${appendOne}; usleep 5000; done`);
+    await this.#cluster.startContainer(host, container, this.volume, writerScript);
   }
 
   /** Kills and removes the writer; what it acknowledged counts. */

@@ -1,0 +1,275 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Grant } from '../model/grant.ts';
+import type { Copy, Move, Placement, Volume } from '../model/records.ts';
+import { describeSteps, isHousekeeping, planVolume } from './volume-plan.ts';
+import type { Step, VolumeFacts } from './volume-plan.ts';
+
+const now = '2026-01-01T00:00:00.000Z';
+const [self, other, third] = ['hst_self', 'hst_other', 'hst_third'] as const;
+
+function volumeOf(placement: Placement, epoch = 3, copies: Copy[] = []): Volume {
+  return { id: 'vol_1', name: 'data', class: 'default', driver: 'btrfs', sizeBytes: null, labels: {}, createdAt: now, epoch, placement, copies };
+}
+
+function moveOf(phase: Move['phase'], from: string = self, to: string = other, reason: Move['reason'] = 'mount'): Move {
+  const finalSnapshot = phase === 'released' || phase === 'committed' ? 's2' : null;
+  return {
+    id: 'mov_1',
+    volume: 'vol_1',
+    volumeName: 'data',
+    from,
+    to,
+    epoch: 3,
+    reason,
+    phase,
+    blockedBy: [],
+    finalSnapshot,
+    progress: null,
+    error: null,
+    startedAt: now,
+    endedAt: null,
+  };
+}
+
+const held = (host: string = self, base: string | null = null): Placement => ({ state: 'held', host, base });
+const leaving: Placement = { state: 'moving', from: self, to: other, move: 'mov_1', base: null };
+const coming: Placement = { state: 'moving', from: other, to: self, move: 'mov_1', base: null };
+const grantOf = (state: Grant['state'], epoch = 3, move: string | null = null): Grant => ({ epoch, state, move, snapshot: state === 'released' ? 's2' : null });
+const liveHere: Copy = { host: self, kind: 'live', snapshots: [] };
+
+function planOf(facts: Partial<VolumeFacts>): string {
+  return describeSteps(planVolume({ self, volume: null, move: null, grant: null, live: 'absent', snapshots: [], mounted: false, references: 0, ...facts }));
+}
+
+describe('the holder', () => {
+  it.each<[string, Partial<VolumeFacts>, string]>([
+    ['makes an empty live copy', { volume: volumeOf(held()) }, 'create-live, then report-copy live, then take-grant 3'],
+    ['makes it of the snapshot that was moved', { volume: volumeOf(held(self, 's1')), snapshots: ['s1'] }, 'activate s1, then report-copy live, then take-grant 3'],
+    ['makes one anew that it had not been granted', { volume: volumeOf(held(self, 's1')), live: 'writable', snapshots: ['s1'] }, 'delete-live left over from before this epoch, then activate s1, then report-copy live, then take-grant 3'],
+    ['takes the grant of one that it had reported', { volume: volumeOf(held(), 3, [liveHere]), live: 'writable' }, 'resume-live, then report-copy live, then take-grant 3'],
+    ['is content', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true, references: 1 }, ''],
+    ['unmounts what nobody uses', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true }, 'unmount'],
+    ['makes a read-only copy of its own writable again', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'readonly' }, 'resume-live'],
+    ['calls off a release that it told nobody of', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('releasing', 3, 'mov_1'), live: 'readonly' }, 'undo-release'],
+    ['asks for a new epoch after a release', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('released', 3, 'mov_1'), live: 'readonly' }, 'reclaim 3'],
+    ['goes on under the new epoch', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('released', 2, 'mov_1'), live: 'readonly' }, 'resume-live, then report-copy live, then take-grant 3'],
+    ['complains of a copy that is gone', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held') }, 'complain The live copy of this volume is missing from the pool.'],
+    ['complains of a copy that is gone with the grant', { volume: volumeOf(held(), 3, [liveHere]) }, 'complain The live copy of this volume is missing from the pool.'],
+  ])('%s', (_, facts, plan) => {
+    expect(planOf(facts)).toBe(plan);
+  });
+});
+
+describe('the source of a move', () => {
+  const granted = { grant: grantOf('held'), live: 'writable', move: moveOf('ready'), volume: volumeOf(leaving, 3, [liveHere]) } as const;
+
+  it.each<[string, Partial<VolumeFacts>, string]>([
+    ['goes on while the data is copied', { ...granted, move: moveOf('copying') }, ''],
+    ['releases when the destination is ready', granted, 'release mov_1 3 true'],
+    ['waits for users if an operator asked', { ...granted, move: moveOf('ready', self, other, 'operator') }, 'release mov_1 3 false'],
+    ['goes on with a release that a crash broke off', { ...granted, grant: grantOf('releasing', 3, 'mov_1'), live: 'readonly' }, 'release mov_1 3 true'],
+    ['calls off the release of an earlier move', { ...granted, grant: grantOf('releasing', 3, 'mov_0') }, 'undo-release'],
+    ['says again that it released', { ...granted, grant: grantOf('released', 3, 'mov_1'), live: 'readonly' }, 'report-release mov_1 3 s2'],
+    ['has nothing to do once that is known', { ...granted, grant: grantOf('released', 3, 'mov_1'), move: moveOf('released'), live: 'readonly' }, ''],
+    ['makes its live copy first if it never had one', { ...granted, grant: null, live: 'absent', volume: volumeOf(leaving) }, 'create-live, then report-copy live, then take-grant 3'],
+    ['waits for the record of the move', { ...granted, move: null }, ''],
+  ])('%s', (_, facts, plan) => {
+    expect(planOf(facts)).toBe(plan);
+  });
+});
+
+describe('the destination of a move', () => {
+  it('receives', () => {
+    expect(planOf({ volume: volumeOf(coming), move: moveOf('copying', other, self) })).toBe('receive-move mov_1');
+  });
+
+  it('sees to it first that nothing can write to what it has from before', () => {
+    const facts = { volume: volumeOf(coming), move: moveOf('released', other, self), grant: grantOf('released', 1), live: 'writable', snapshots: ['s2'] } as const;
+    expect(planOf({ ...facts, snapshots: ['s2'] })).toBe('protect-live, then receive-move mov_1');
+  });
+});
+
+describe('a bystander', () => {
+  it.each<[string, Partial<VolumeFacts>, string]>([
+    ['has nothing to do', { volume: volumeOf(held(other)) }, ''],
+    ['has nothing to do for a volume that nobody held yet', { volume: volumeOf({ state: 'free' }, 0) }, ''],
+    ['throws the released live copy away, whose snapshot it keeps', { volume: volumeOf(held(other)), grant: grantOf('released', 2), live: 'readonly', snapshots: ['s2'] }, 'delete-live another host holds the volume; the final snapshot is kept'],
+    ['keeps and shows what it never released', { volume: volumeOf(held(other)), grant: grantOf('held', 2), live: 'writable' }, 'protect-live, then complain Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.'],
+    ['keeps it too if the snapshot is missing', { volume: volumeOf(held(other)), grant: grantOf('released', 2), live: 'readonly', snapshots: ['s1'] }, 'protect-live, then complain Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.'],
+    ['says what it has', { volume: volumeOf(held(other)), snapshots: ['s1'] }, 'report-copy replica'],
+    ['says that it has nothing any more', { volume: volumeOf(held(other), 3, [{ host: self, kind: 'replica', snapshots: ['s1'] }]) }, 'report-copy replica'],
+    [
+      'keeps the newest snapshot, and the newest in common with each host',
+      {
+        volume: volumeOf(held(other), 3, [
+          { host: other, kind: 'live', snapshots: ['s1', 's2'] },
+          { host: third, kind: 'replica', snapshots: ['s1'] },
+          { host: self, kind: 'replica', snapshots: ['s0', 's1', 's2', 's3'] },
+        ]),
+        snapshots: ['s0', 's1', 's2', 's3'],
+      },
+      'drop-snapshots s0',
+    ],
+  ])('%s', (_, facts, plan) => {
+    expect(planOf(facts)).toBe(plan);
+  });
+});
+
+describe('a removal', () => {
+  const removing = (confirmed: boolean, host: string = self): Volume => volumeOf({ state: 'removing', host, base: null, confirmed }, 3, [liveHere]);
+
+  it.each<[string, Partial<VolumeFacts>, string]>([
+    ['is confirmed by the holder', { volume: removing(false), grant: grantOf('held'), live: 'writable' }, 'confirm-removal'],
+    ['is not for others to confirm', { volume: removing(false, other), snapshots: ['s1'] }, ''],
+    ['deletes only after that', { volume: removing(true), grant: grantOf('releasing'), live: 'readonly' }, 'delete-copy'],
+    ['reaches replicas too', { volume: removing(true, other), snapshots: ['s1'] }, 'delete-copy'],
+    ['tells of what is gone already', { volume: removing(true) }, 'delete-copy'],
+    ['is over for a host that never had any', { volume: volumeOf({ state: 'removing', host: other, base: null, confirmed: true }) }, ''],
+  ])('%s', (_, facts, plan) => {
+    expect(planOf(facts)).toBe(plan);
+  });
+});
+
+describe('a volume that the name server does not know', () => {
+  it('keeps its data, and is complained of', () => {
+    expect(planOf({ live: 'writable', grant: grantOf('held') })).toMatch(/^complain .* It is kept\.$/);
+    expect(planOf({ snapshots: ['s1'] })).toMatch(/^complain /);
+  });
+
+  it('is forgotten if it has no data here', () => {
+    expect(planOf({ grant: grantOf('releasing') })).toBe('delete-copy');
+    expect(planOf({})).toBe('');
+  });
+});
+
+const hostArbitrary = fc.constantFrom<string>(self, other, third);
+const baseArbitrary = fc.constantFrom<string | null>(null, 's1', 's2', 's3');
+const snapshotsArbitrary = fc.subarray(['s1', 's2', 's3']);
+const placementArbitrary: fc.Arbitrary<Placement> = fc.oneof(
+  fc.constant({ state: 'free' as const }),
+  fc.record({ state: fc.constant('held' as const), host: hostArbitrary, base: baseArbitrary }),
+  fc
+    .record({ state: fc.constant('moving' as const), from: hostArbitrary, to: hostArbitrary, move: fc.constant('mov_1'), base: baseArbitrary })
+    .filter(({ from, to }) => from !== to),
+  fc.record({ state: fc.constant('removing' as const), host: hostArbitrary, base: baseArbitrary, confirmed: fc.boolean() }),
+);
+/** As release writes them: a released one names its move and its snapshot, the others have no snapshot. */
+const grantArbitrary: fc.Arbitrary<Grant> = fc
+  .record({
+    epoch: fc.integer({ min: 1, max: 4 }),
+    state: fc.constantFrom<Grant['state']>('held', 'releasing', 'released'),
+    move: fc.constantFrom('mov_0', 'mov_1'),
+    snapshot: fc.constantFrom('s1', 's2', 's3'),
+  })
+  .map(({ epoch, state, move, snapshot }) => ({ epoch, state, move: state === 'held' ? null : move, snapshot: state === 'released' ? snapshot : null }));
+const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
+  .record({
+    placement: fc.option(placementArbitrary),
+    epoch: fc.integer({ min: 1, max: 4 }),
+    copies: fc.uniqueArray(fc.record({ host: hostArbitrary, kind: fc.constantFrom<Copy["kind"]>('live', 'replica'), snapshots: snapshotsArbitrary }), {
+      selector: ({ host }) => host,
+    }),
+    phase: fc.option(fc.constantFrom<Move["phase"]>('copying', 'ready', 'released')),
+    reason: fc.constantFrom<Move["reason"]>('mount', 'operator'),
+    grant: fc.option(grantArbitrary),
+    live: fc.constantFrom<VolumeFacts["live"]>('absent', 'writable', 'readonly'),
+    snapshots: snapshotsArbitrary,
+    mounted: fc.boolean(),
+    references: fc.nat(2),
+  })
+  .map(({ placement, epoch, copies, phase, reason, ...rest }) => ({
+    ...rest,
+    self,
+    volume: placement === null ? null : volumeOf(placement, epoch, copies),
+    move: placement?.state === 'moving' && phase !== null ? { ...moveOf(phase, placement.from, placement.to, reason), epoch } : null,
+  }));
+
+/** By the record, this host has the right to write: it holds the volume, or is the source of a move that was not released. */
+function entitled({ volume, move }: VolumeFacts): boolean {
+  if (volume?.placement.state === 'held') return volume.placement.host === self;
+  return volume?.placement.state === 'moving' && volume.placement.from === self && move !== null && move.phase !== 'released';
+}
+
+const enablesWriting = new Set<Step['do']>(['create-live', 'activate', 'resume-live', 'take-grant', 'undo-release']);
+
+describe('whatever the facts', () => {
+  const check = (property: (facts: VolumeFacts, steps: Step[]) => void): void =>
+    fc.assert(
+      fc.property(factsArbitrary, (facts) => property(facts, planVolume(facts))),
+      { numRuns: 3000 },
+    );
+
+  it('nothing makes a live copy writable unless the record says that this host may write', () => {
+    check((facts, steps) => {
+      if (!entitled(facts)) expect(steps.filter((step) => enablesWriting.has(step.do))).toEqual([]);
+    });
+  });
+
+  it('a grant is taken for the epoch of the record only, never for one that was released, and as the last step', () => {
+    check((facts, steps) => {
+      for (const [index, step] of steps.entries()) {
+        if (step.do !== 'take-grant') continue;
+        expect(step.epoch).toBe(facts.volume?.epoch);
+        expect(index).toBe(steps.length - 1);
+        if (facts.grant?.state === 'released') expect(step.epoch).not.toBe(facts.grant.epoch);
+      }
+      const released = facts.grant?.state === 'released' && facts.grant.epoch === facts.volume?.epoch;
+      if (released) expect(steps.filter((step) => enablesWriting.has(step.do))).toEqual([]);
+    });
+  });
+
+  it('all data of a volume is deleted only when its holder confirmed the removal, or when there is none', () => {
+    check((facts, steps) => {
+      if (!steps.some((step) => step.do === 'delete-copy')) return;
+      const { volume, live, snapshots } = facts;
+      const confirmed = volume?.placement.state === 'removing' && volume.placement.confirmed;
+      expect(confirmed || (volume === null && live === 'absent' && snapshots.length === 0)).toBe(true);
+    });
+  });
+
+  it('a live copy is deleted only if this host gave it up in favour of a snapshot, or was never allowed to mount it', () => {
+    check((facts, steps) => {
+      if (!steps.some((step) => step.do === 'delete-live')) return;
+      const { grant, volume } = facts;
+      expect(volume?.placement.state === 'held' || entitled(facts)).toBe(true);
+      expect(grant === null || grant.state === 'released').toBe(true);
+      if (grant === null) expect(volume?.copies).not.toContainEqual(expect.objectContaining({ host: self, kind: 'live' }));
+    });
+  });
+
+  it('a snapshot is dropped only by a host that holds the volume or keeps a replica, and never the newest, nor what the live copy starts from', () => {
+    check((facts, steps) => {
+      for (const step of steps) {
+        if (step.do !== 'drop-snapshots') continue;
+        expect(facts.volume?.placement.state).toBe('held');
+        expect(step.snapshots).not.toContain(facts.snapshots.at(-1));
+        if (facts.volume?.placement.state === 'held') expect(step.snapshots).not.toContain(facts.volume.placement.base);
+      }
+    });
+  });
+
+  it('a release is asked of an entitled source only, under the epoch of the record', () => {
+    check((facts, steps) => {
+      for (const step of steps) {
+        if (step.do !== 'release') continue;
+        expect(entitled(facts)).toBe(true);
+        expect(step.epoch).toBe(facts.volume?.epoch);
+        expect(facts.move?.phase).toBe('ready');
+      }
+    });
+  });
+
+  it('the plan can be read', () => {
+    check((_, steps) => {
+      expect(describeSteps(steps).split(', then ')).toHaveLength(Math.max(1, steps.length));
+    });
+  });
+});
+
+describe('housekeeping', () => {
+  it('is what nobody waits for', () => {
+    expect(isHousekeeping([{ do: 'unmount' }, { do: 'drop-snapshots', snapshots: ['s1'] }])).toBe(true);
+    expect(isHousekeeping([{ do: 'report-copy', kind: 'live' }, { do: 'take-grant', epoch: 1 }])).toBe(false);
+  });
+});

@@ -1,0 +1,164 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Host } from '../../testbed/lab.ts';
+import { waitUntil } from '../../testbed/process.ts';
+import { Cluster } from './support/cluster.ts';
+import { expectClean } from './support/invariants.ts';
+import { seededRandom } from './support/random.ts';
+import { Records } from './support/records.ts';
+
+/** Played again with E2E_SEED. */
+const seed = Number(process.env['E2E_SEED'] ?? Date.now() % 1_000_000);
+
+let cluster: Cluster;
+let serial = 0;
+// h1 is only the name server; volumes go between h2 and h3.
+let h1: Host;
+let h2: Host;
+let h3: Host;
+
+beforeAll(async () => {
+  cluster = await Cluster.start({ hosts: 3 });
+  [h1, h2, h3] = [cluster.host('h1'), cluster.host('h2'), cluster.host('h3')];
+});
+afterAll(() => cluster[Symbol.asyncDispose]());
+
+async function newVolume(host: Host): Promise<Records> {
+  serial += 1;
+  const records = new Records(cluster, `crash${serial}`);
+  await cluster.createVolume(host, records.volume);
+  await records.append(host);
+  return records;
+}
+
+/** Nothing is left over, and the volume starts on either host with all that was acknowledged. */
+async function expectUsable(records: Records): Promise<void> {
+  await expectClean(cluster, records.volume);
+  for (const host of [h3, h2]) {
+    await records.append(host);
+    expect(await expectClean(cluster, records.volume)).toBe(host.name);
+  }
+}
+
+describe('kill -9 of the name server', () => {
+  test(`at random moments while volumes move (seed ${seed})`, async () => {
+    const random = seededRandom(seed);
+    const records = await newVolume(h2);
+    let kills = 0;
+    const killing = (async () => {
+      for (; kills < 15; kills += 1) {
+        await delay(random() * 600);
+        await cluster.restartDaemon(h1);
+      }
+    })();
+    let moved = 0;
+    for (let turn = 1; kills < 15; turn += 1) {
+      const host = turn % 2 === 0 ? h2 : h3;
+      const start = await records.tryAppend(host);
+      records.note(start);
+      if (start.exitCode === 0) moved += 1;
+      else expect(start.stderr).toMatch(/name server|being moved|does not answer/);
+    }
+    await killing;
+    await cluster.connected();
+    expect(moved).toBeGreaterThan(0);
+    await expectUsable(records);
+  });
+});
+
+describe('kill -9 of an agent', () => {
+  const operations = ['create', 'mount', 'move', 'unmount', 'remove'] as const;
+  const random = seededRandom(seed);
+  const rounds = [...operations, ...operations].map((operation) => ({ operation, milliseconds: Math.round(random() * 400), victim: random() < 0.5 ? 'h2' : 'h3' }));
+
+  test.each(rounds)(`$victim, $milliseconds ms into $operation (seed ${seed})`, async ({ operation, milliseconds, victim }) => {
+    const volume = await newVolume(h2);
+    const fresh = new Records(cluster, `${volume.volume}-fresh`);
+    const killed = cluster.host(victim);
+    if (operation === 'unmount') await volume.startWriter(h2, 'writer');
+    const underWay: Record<typeof operation, () => Promise<unknown>> = {
+      create: () => cluster.createVolume(killed, fresh.volume),
+      mount: async () => volume.note(await volume.tryAppend(h2)),
+      move: async () => volume.note(await volume.tryAppend(h3)),
+      unmount: () => volume.stopWriter(h2, 'writer'),
+      remove: () => h2.docker('volume', 'rm', volume.volume),
+    };
+    // Whether it succeeds is chance; what must hold is what comes after.
+    const ended = underWay[operation]().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    await delay(milliseconds);
+    await cluster.restartDaemon(killed);
+    await cluster.connected();
+    const error = await ended;
+    if (error instanceof Error && !('completed' in error)) throw error;
+    if (operation === 'create') {
+      await cluster.createVolume(killed, fresh.volume);
+      await fresh.append(killed);
+      await expectUsable(fresh);
+    }
+    if (operation === 'remove') return expectRemoved(volume.volume);
+    await expectUsable(volume);
+  });
+
+  async function expectRemoved(name: string): Promise<void> {
+    await waitUntil('the removal can be completed', async () => {
+      await h2.docker('volume', 'rm', '--force', name).catch(() => undefined);
+      const { items } = await cluster.query<{ items: { name: string }[] }>(h2, '/v1/volumes');
+      return items.every((each) => each.name !== name);
+    });
+    const anew = new Records(cluster, name);
+    await cluster.createVolume(h3, name);
+    await anew.append(h3);
+    expect(anew.acknowledged).toBe(3);
+    await expectUsable(anew);
+  }
+});
+
+describe('kill -9 of dockerd under a running container', () => {
+  test('the next start works, and references reach zero', async () => {
+    const records = await newVolume(h2);
+    await records.startWriter(h2, 'writer');
+    await h2.stopDocker('SIGKILL');
+    await h2.startDocker();
+    records.note(await h2.docker('logs', 'writer'));
+    await records.append(h2);
+    await h2.docker('rm', '--force', 'writer');
+    await expectUsable(records);
+  });
+
+  test('also if the container dies while there is no dockerd', async () => {
+    const records = await newVolume(h2);
+    await records.startWriter(h2, 'writer');
+    const { stdout } = await h2.docker('inspect', '--format', '{{.State.Pid}}', 'writer');
+    await h2.stopDocker('SIGKILL');
+    await h2.run(['kill', '-9', stdout.trim()], { allowFailure: true });
+    await h2.startDocker();
+    records.note(await h2.docker('logs', 'writer'));
+    await records.append(h3);
+    expect(await expectClean(cluster, records.volume)).toBe('h3');
+    await h2.docker('start', 'writer');
+    await records.stopWriter(h2, 'writer');
+    await expectUsable(records);
+  });
+
+  test('with live-restore the container goes on, keeps its volume, and gives it back when it stops', async () => {
+    const records = await newVolume(h2);
+    await h2.stopDocker();
+    await h2.startDocker(['--live-restore']);
+    await records.startWriter(h2, 'writer');
+    await h2.stopDocker('SIGKILL');
+    const whileAway = await records.tryAppend(h3);
+    expect(whileAway.stderr).toMatch(/in use on h2/);
+    await h2.startDocker(['--live-restore']);
+    const refused = await records.tryAppend(h3);
+    expect(refused.stderr).toMatch(/in use on h2 by container writer/);
+    const before = records.acknowledged;
+    await records.stopWriter(h2, 'writer');
+    expect(records.acknowledged).toBeGreaterThan(before);
+    await expectUsable(records);
+    await h2.stopDocker();
+    await h2.startDocker();
+  });
+});
