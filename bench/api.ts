@@ -94,7 +94,15 @@ async function measureStart(lab: BenchLab, host: Host): Promise<number> {
   await lab.cluster.killDaemon(host);
   const begin = performance.now();
   const daemon = host.spawn(['supercargo', 'up', '--address', host.address], { stdio: 'ignore' });
-  await waitUntil('the plugin answers', () => lab.plugin(host).activate().then(() => true, () => false));
+  await waitUntil('the plugin answers', () =>
+    lab
+      .plugin(host)
+      .activate()
+      .then(
+        () => true,
+        () => false,
+      ),
+  );
   const milliseconds = performance.now() - begin;
   const ended = once(daemon, 'exit');
   await host.kill(daemon, 'SIGKILL');

@@ -17,8 +17,13 @@ const mebibyte = 1024 ** 2;
 const filesInFolder = 100;
 const pageBytes = 8 * kibibyte;
 
-/** 1.7 GB in 20,000 files. */
-export const warmData: DataShape = { files: 20_000, smallBytes: { least: kibibyte, most: 70 * kibibyte }, largeFiles: 4, largeBytes: 236 * mebibyte };
+/** 1.7 GB in 20,000 files, one of them as large as a segment of a PostgreSQL table. */
+export const warmData: DataShape = {
+  files: 20_000,
+  smallBytes: { least: kibibyte, most: 64 * kibibyte },
+  largeFiles: 1,
+  largeBytes: 1024 * mebibyte,
+};
 /** 1 GB in 12,000 files. */
 export const coldData: DataShape = { files: 12_000, smallBytes: { least: kibibyte, most: 70 * kibibyte }, largeFiles: 2, largeBytes: 270 * mebibyte };
 /** To see quickly that the benchmark works. */
@@ -54,7 +59,10 @@ export async function writeDataSet(directory: string, shape: DataShape): Promise
     bytes += content.length;
   }
   for (let index = 0; index < shape.largeFiles; index += 1) {
-    const writes = Array.from({ length: shape.largeBytes / mebibyte }, (_, part) => ({ position: part * mebibyte, content: bytesAt(index * 1000 + part, mebibyte) }));
+    const writes = Array.from({ length: shape.largeBytes / mebibyte }, (_, part) => ({
+      position: part * mebibyte,
+      content: bytesAt(index * 1000 + part, mebibyte),
+    }));
     await writeSynced(largePath(directory, index), 'w', writes, false);
     bytes += shape.largeBytes;
   }

@@ -12,7 +12,10 @@ export interface Call {
 export function callSocket<Answer>(socketPath: string, { method = 'GET', path, body }: Call): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const content = body === undefined ? undefined : JSON.stringify(body);
-    const headers = { host: 'localhost', ...(content === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(content) }) };
+    const headers = {
+      host: 'localhost',
+      ...(content === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(content) }),
+    };
     const outgoing = request({ socketPath, method, path, headers }, (response) => {
       text(response).then((answer) => {
         const status = response.statusCode ?? 500;

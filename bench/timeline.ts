@@ -20,7 +20,11 @@ export function stopTimeline(logs: readonly { host: string; text: string }[], be
       text
         .split('\n')
         .flatMap((line) => (line.startsWith('{') ? [JSON.parse(line) as LogLine] : []))
-        .map((line) => ({ milliseconds: Date.parse(line.time ?? '') - began, host, what: [line.msg, line.plan, line.call].filter(Boolean).join(' ') })),
+        .map((line) => ({
+          milliseconds: Date.parse(line.time ?? '') - began,
+          host,
+          what: [line.msg, line.plan, line.call].filter(Boolean).join(' '),
+        })),
     )
     .filter(({ milliseconds }) => milliseconds >= 0)
     .toSorted((a, b) => a.milliseconds - b.milliseconds);

@@ -121,10 +121,8 @@ async function preCopy({ lab }: Scene): Promise<Prepared> {
   const exit = createReadStream(source.path(`${exitFolder}/exit`));
   exit.resume();
   const exited = finished(exit);
-  await source.docker(
-    ...['run', '-d', '--name', container, '--network', 'none', '--volume-driver', 'supercargo', '-v', `${volume}:/data`],
-    ...['-v', `${exitFolder}:${exitFolder}`, TEST_IMAGE, 'sh', '-c', script],
-  );
+  const mounts = ['--volume-driver', 'supercargo', '-v', `${volume}:/data`, '-v', `${exitFolder}:${exitFolder}`];
+  await source.docker('run', '-d', '--name', container, '--network', 'none', ...mounts, TEST_IMAGE, 'sh', '-c', script);
   const move = await cluster.json<{ id: string }>(source, 'volume', 'move', volume, '--to', lab.destination.name, '--detach');
   await waitUntil(
     'the move waits for the container',

@@ -6,7 +6,7 @@ import { mountPointOf } from './context.ts';
 import type { AgentContext, AgentOptions } from './context.ts';
 import { keepSession, poolReport } from './session.ts';
 import { TransferServer } from './transfer-server.ts';
-import { currentUses } from './uses.ts';
+import { showUses } from './uses.ts';
 import { createVerbs } from './verbs.ts';
 import { VolumeActor } from './volume-actor.ts';
 
@@ -26,7 +26,7 @@ export class Agent {
     const { nameServer: client, state, clock, log } = options;
     this.#context = { ...options, view: new ClusterView({ client, state, clock, log }) };
     const actorOf = (volume: string): VolumeActor => this.#actorOf(volume);
-    this.verbs = createVerbs(this.#context, actorOf, () => this.#wakeAll());
+    this.verbs = createVerbs(this.#context, actorOf, () => this.#reconsiderAll());
     this.transfers = new TransferServer(this.#context, actorOf);
   }
 
@@ -55,6 +55,11 @@ export class Agent {
     return this.#context.view.synced;
   }
 
+  /** Why the name server is not believed; null while all is well. */
+  get problem(): string | null {
+    return this.#context.view.problem?.toText() ?? null;
+  }
+
   /** What root sees of this host. */
   async status(): Promise<Pick<AgentStatus, 'pool' | 'volumes'>> {
     const { driver, state, system, view } = this.#context;
@@ -70,7 +75,7 @@ export class Agent {
         mounted: present && (await system.isMounted(driver.livePath(id), mountPointOf(this.#context, id))),
         references: state.references(id).length,
         grant: grant === null ? null : `${grant.state} ${grant.epoch}`,
-        uses: volume === undefined || !present ? [] : await currentUses(this.#context, volume),
+        uses: volume === undefined || !present ? [] : await showUses(this.#context, volume),
         problem: this.#actors.get(id)?.problem?.toText() ?? null,
       };
     });
@@ -91,6 +96,12 @@ export class Agent {
     for (const actor of this.#actors.values()) actor.wake();
   }
 
+  /** As `wakeAll`, and looks for sessions of engines that will never be given back. */
+  #reconsiderAll(): void {
+    this.#wakeAll();
+    for (const actor of this.#actors.values()) void actor.forgetStaleSessions();
+  }
+
   /** Whether a volume has to do with this host at all; of thousands, few do. */
   #concerns(id: string): boolean {
     const { view, state, self } = this.#context;
@@ -104,7 +115,7 @@ export class Agent {
   async #patrol(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#context.clock.sleep(patrolMilliseconds, signal).catch(() => undefined);
-      if (!signal.aborted) this.#wakeAll();
+      if (!signal.aborted) this.#reconsiderAll();
     }
   }
 }

@@ -1,3 +1,4 @@
+import { SupercargoError } from '../model/errors.ts';
 import { isOver } from '../model/placement.ts';
 import type { Move, Volume } from '../model/records.ts';
 import type { Client } from '../protocol/client.ts';
@@ -24,6 +25,7 @@ export class ClusterView {
   readonly #hosts = new Map<string, HostView>();
   readonly #listeners = new Set<(volume: string | null) => void>();
   #synced = false;
+  #problem: SupercargoError | null = null;
 
   constructor(options: { client: Client<Routes>; state: LocalState; clock: Clock; log: Log }) {
     this.#client = options.client;
@@ -34,6 +36,11 @@ export class ClusterView {
 
   get synced(): boolean {
     return this.#synced;
+  }
+
+  /** Why the name server is not believed, though it answers; null while all is well. */
+  get problem(): SupercargoError | null {
+    return this.#problem;
   }
 
   volume(id: string): Volume | null {
@@ -74,7 +81,7 @@ export class ClusterView {
           await this.#apply(message);
         }
       } catch (error) {
-        if (!signal.aborted && this.#synced) this.#log.warn({ error: String(error) }, 'lost the name server; connecting again');
+        if (!signal.aborted && (this.#synced || this.#problem !== null)) this.#log.warn({ error: String(error) }, 'lost the name server; connecting again');
       }
       this.#setSynced(false);
       await this.#clock.sleep(pause, signal).catch(() => undefined);
@@ -110,6 +117,7 @@ export class ClusterView {
         return;
       case 'volume':
         await this.#applyVolume(message.id, message.volume);
+        await this.#state.noteRevision(message.revision);
         this.#notify(message.id);
         return;
       case 'move': {
@@ -140,11 +148,28 @@ export class ClusterView {
   }
 
   async #reset(message: WatchMessage & { type: 'reset' }): Promise<void> {
+    this.#refuseOlder(message.revision);
     replace(this.#volumes, message.volumes);
     replace(this.#moves, message.moves);
     replace(this.#hosts, message.hosts);
     await this.#state.replaceCatalogue(message.volumes, message.hosts);
+    await this.#state.noteRevision(message.revision);
+    this.#problem = null;
     this.#setSynced(true);
+  }
+
+  /**
+   * A name server that was set back to an old backup has forgotten who holds what: believing it could make a second writer or an empty volume. What runs
+   * here goes on; nothing is decided until an operator has looked.
+   */
+  #refuseOlder(revision: number): void {
+    if (revision >= this.#state.heardRevision) return;
+    this.#problem = new SupercargoError(
+      'wrong-state',
+      `The name server is at revision ${revision}, but this host has heard revision ${this.#state.heardRevision}: it was set back to an older state.`,
+      { hint: 'Bring its newer state back, or, if the older one is right, restart each host with SUPERCARGO_ACCEPT_OLDER_NAME_SERVER=1 in the environment, once.' },
+    );
+    throw this.#problem;
   }
 
   #setSynced(synced: boolean): void {

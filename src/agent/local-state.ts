@@ -25,8 +25,7 @@ export class LocalState {
   readonly #volumes = new Map<string, Volume>();
   readonly #names = new Map<string, string>();
   readonly #hosts = new Map<string, Host>();
-  /** Sessions from before this agent's start, as VOLUME/SESSION. */
-  readonly #inherited = new Set<string>();
+  #heardRevision = 0;
 
   private constructor(store: Store, clock: Clock) {
     this.#store = store;
@@ -39,8 +38,9 @@ export class LocalState {
     const { entries } = await store.list('');
     for (const { key, value } of entries) {
       const [kind, id = ''] = key.split('/');
+      if (kind === 'heard') state.#heardRevision = z.int().parse(value);
       if (kind === 'grants') state.#grants.set(id, grantRecord.parse(value));
-      if (kind === 'references') state.#inherit(id, referenceList.parse(value));
+      if (kind === 'references') state.#references.set(id, referenceList.parse(value).flatMap(answeredUses));
       if (kind === 'volumes') state.#index(volumeRecord.parse(value));
       if (kind === 'hosts') state.#hosts.set(id, hostRecord.parse(value));
     }
@@ -64,24 +64,29 @@ export class LocalState {
     }));
   }
 
+  /** Counts one more use of the session; it is being prepared until `confirmReference`. */
   async addReference(volume: string, session: string, engine: string | null): Promise<void> {
     const list = this.#references.get(volume) ?? [];
     // A session of an engine that is gone does not count any more, even if the new one uses its name again.
     const count = list.find((each) => each.session === session && each.engine === engine)?.count ?? 0;
-    await this.#saveReferences(volume, [...list.filter((each) => each.session !== session), { session, count: count + 1, engine }]);
-    this.#inherited.delete(`${volume}/${session}`);
+    await this.#saveReferences(volume, [...list.filter((each) => each.session !== session), { session, count: count + 1, answered: false, engine }]);
     this.#noteAnswer(volume, session);
   }
 
-  /** Whether the session was answered, or was going to be, by an earlier run of this agent, and not since. */
-  isInherited(volume: string, session: string): boolean {
-    return this.#inherited.has(`${volume}/${session}`);
+  /** The mount of the session is about to be answered: from here on it counts until it is given back. */
+  async confirmReference(volume: string, session: string): Promise<void> {
+    const list = this.#references.get(volume) ?? [];
+    await this.#saveReferences(
+      volume,
+      list.map((each) => (each.session === session ? { ...each, answered: true } : each)),
+    );
   }
 
+  /** Takes one use of the session back: the one that is being prepared, or else one that was answered. */
   async dropReference(volume: string, session: string): Promise<void> {
     const list = this.#references.get(volume) ?? [];
     if (!list.some((each) => each.session === session)) return;
-    const changed = list.map((each) => (each.session === session ? { ...each, count: each.count - 1 } : each));
+    const changed = list.map((each) => (each.session === session ? { ...each, count: each.count - 1, answered: true } : each));
     await this.#saveReferences(
       volume,
       changed.filter((each) => each.count > 0),
@@ -132,6 +137,23 @@ export class LocalState {
     return this.#hosts.get(id)?.name ?? id;
   }
 
+  /** The highest revision of the name server's store that was heard; it only ever rises. */
+  get heardRevision(): number {
+    return this.#heardRevision;
+  }
+
+  async noteRevision(revision: number): Promise<void> {
+    if (revision <= this.#heardRevision) return;
+    this.#heardRevision = revision;
+    await this.#write([{ put: 'heard', value: revision }]);
+  }
+
+  /** An operator says that the name server was set back on purpose. */
+  async acceptOlderRevision(): Promise<void> {
+    this.#heardRevision = 0;
+    await this.#write([{ delete: 'heard' }]);
+  }
+
   async rememberVolumes(volumes: readonly Volume[]): Promise<void> {
     const changed = volumes.filter((volume) => JSON.stringify(this.#volumes.get(volume.id)) !== JSON.stringify(volume));
     for (const volume of changed) this.#index(volume);
@@ -161,11 +183,6 @@ export class LocalState {
 
   async close(): Promise<void> {
     await this.#store.close();
-  }
-
-  #inherit(volume: string, list: SessionReference[]): void {
-    this.#references.set(volume, list);
-    for (const { session } of list) this.#inherited.add(`${volume}/${session}`);
   }
 
   #noteAnswer(volume: string, session: string): number {
@@ -199,4 +216,10 @@ export class LocalState {
     this.#volumes.delete(id);
     if (known !== undefined && this.#names.get(known.name) === id) this.#names.delete(known.name);
   }
+}
+
+/** What remains of a session after the agent has died; nothing if its only use was still being prepared. */
+function answeredUses(reference: SessionReference): SessionReference[] {
+  const count = reference.answered ? reference.count : reference.count - 1;
+  return count > 0 ? [{ ...reference, count, answered: true }] : [];
 }

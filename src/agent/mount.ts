@@ -30,7 +30,7 @@ async function mountWithinDeadline(context: AgentContext, actor: VolumeActor, vo
   );
   try {
     for (;;) {
-      const mountPoint = await actor.mountIfHeld(session);
+      const mountPoint = await mountInTime(actor, session, waiting);
       if (mountPoint !== null) return await answer(actor, session, mountPoint, signal);
       await awaitGrant(context, actor, volume, waiting);
     }
@@ -39,6 +39,26 @@ async function mountWithinDeadline(context: AgentContext, actor: VolumeActor, vo
     throw error;
   } finally {
     deadline.abort();
+  }
+}
+
+/** Waits for its turn in the volume's queue no longer than the caller does; a mount that comes too late is given back. */
+async function mountInTime(actor: VolumeActor, session: string, signal: AbortSignal): Promise<string | null> {
+  const attempt = actor.mountIfHeld(session, signal);
+  const done = new AbortController();
+  const late = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true, signal: done.signal });
+  });
+  try {
+    return await Promise.race([attempt, late]);
+  } catch (error) {
+    void attempt.then(
+      (mountPoint) => (mountPoint === null ? undefined : actor.giveBack(session)),
+      () => undefined,
+    );
+    throw error;
+  } finally {
+    done.abort();
   }
 }
 
@@ -91,6 +111,7 @@ function checkProgress(context: AgentContext, actor: VolumeActor, claimed: Move 
   const now = clock.monotonicMilliseconds();
   if (view.synced) since.away = now;
   else if (now - since.away > absencePatienceMilliseconds) {
+    if (view.problem !== null) throw view.problem;
     throw new SupercargoError('name-server-unreachable', 'The name server does not answer, and this host does not hold the volume.', {
       hint: 'Try again when it is back.',
     });

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { isSupercargoError, SupercargoError } from '../model/errors.ts';
 import type { Host, Move } from '../model/records.ts';
@@ -10,6 +9,7 @@ import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import type { RouteOutput } from '../protocol/route.ts';
 import { digestTrailer, lengthTrailer, snapshotStreamPath, ticketHeader } from '../protocol/peer-routes.ts';
 import { fromProblem } from '../protocol/problem.ts';
+import { drained } from '../protocol/streams.ts';
 import type { AgentContext } from './context.ts';
 import { requirePeer } from './peer-health.ts';
 import type { ProgressReporter } from './progress.ts';
@@ -118,7 +118,7 @@ class Download {
         this.#hash.update(chunk);
         this.offset += chunk.length;
         this.#progress.add(chunk.length);
-        if (!sink.write(chunk)) await Promise.race([once(sink, 'drain'), once(sink, 'close')]);
+        if (!sink.write(chunk)) await drained(sink);
       }
     } catch (error) {
       signal.throwIfAborted();

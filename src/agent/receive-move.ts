@@ -11,6 +11,8 @@ import type { VolumeActor } from './volume-actor.ts';
 
 /** While a move waits for the users of the source, its copy is freshened this often at first, ever more rarely if little changes. Milliseconds. */
 const freshenMilliseconds = { first: 10_000, most: 300_000 };
+/** How often a source that keeps silent is asked whether it is there. Milliseconds. */
+const sourceCheckMilliseconds = 5000;
 /** A delta below this is not worth freshening for. Bytes. */
 const smallDeltaBytes = 4 * 1024 * 1024;
 
@@ -22,11 +24,11 @@ export async function receiveMove(context: AgentContext, actor: VolumeActor, mov
   const progress = new ProgressReporter(context, moveId);
   try {
     const move = requireMove(context, moveId);
-    await requirePeer(context, move.from, `Volume "${move.volumeName}" is on ${context.state.hostName(move.from)}`);
+    await requirePeer(context, move.from, onSource(context, move));
     if (move.phase === 'copying') await preCopy(context, move, progress, signal);
     await awaitRelease(context, actor, move, progress, signal);
     const last = await pullRound(context, move, progress, signal);
-    await commit(context, move, last.snapshot);
+    await commit(context, move, last.snapshot, signal);
     context.log.info({ volume: move.volumeName, move: move.id, bytes: last.bytes, milliseconds: last.milliseconds }, 'moved here');
   } catch (error) {
     signal.throwIfAborted();
@@ -35,6 +37,10 @@ export async function receiveMove(context: AgentContext, actor: VolumeActor, mov
   } finally {
     void progress.finish();
   }
+}
+
+function onSource({ state }: AgentContext, move: Move): string {
+  return `Volume "${move.volumeName}" is on ${state.hostName(move.from)}`;
 }
 
 function requireMove(context: AgentContext, moveId: string): Move {
@@ -70,7 +76,9 @@ async function awaitRelease(context: AgentContext, actor: VolumeActor, move: Mov
     if (now.phase === 'released') return;
     const left = freshenAt - clock.monotonicMilliseconds();
     if (left > 0 || now.blockedBy.length === 0 || !view.synced) {
-      await nextChangeOrTimeout(context, actor, Math.max(left, 1000), signal);
+      const heard = await nextChangeOrTimeout(context, actor, sourceCheckMilliseconds, signal);
+      // A source that is gone will never release. An operator's move waits for it; a container that starts must not.
+      if (!heard && move.reason === 'mount' && view.synced) await requirePeer(context, move.from, onSource(context, move));
       continue;
     }
     const { bytes, final } = await pullRound(context, move, progress, signal);
@@ -80,36 +88,37 @@ async function awaitRelease(context: AgentContext, actor: VolumeActor, move: Mov
   }
 }
 
-async function nextChangeOrTimeout({ clock }: AgentContext, actor: VolumeActor, milliseconds: number, signal: AbortSignal): Promise<void> {
+/** @returns whether something changed before the time was over */
+async function nextChangeOrTimeout({ clock }: AgentContext, actor: VolumeActor, milliseconds: number, signal: AbortSignal): Promise<boolean> {
   const either = new AbortController();
   const both = AbortSignal.any([signal, either.signal]);
   try {
-    await Promise.race([actor.nextChange(both), clock.sleep(milliseconds, both)]);
+    return await Promise.race([actor.nextChange(both).then(() => true), clock.sleep(milliseconds, both).then(() => false)]);
   } finally {
     either.abort();
     signal.throwIfAborted();
   }
 }
 
-async function commit(context: AgentContext, move: Move, finalSnapshot: string): Promise<void> {
+async function commit(context: AgentContext, move: Move, finalSnapshot: string, signal: AbortSignal): Promise<void> {
   const copy = await copyOf(context, move.volume, 'replica');
   if (copy === null || !copy.snapshots.includes(finalSnapshot)) {
     throw new SupercargoError('data-missing', `The final snapshot of volume "${move.volumeName}" is not in the pool.`);
   }
   // Whether the answer arrives or not, the record says who won; a lost answer is seen by the watch.
-  await untilAnswered(context, () => context.nameServer.commitMove({ parameters: { move: move.id }, body: { copy } }));
+  await untilAnswered(context, signal, () => context.nameServer.commitMove({ parameters: { move: move.id }, body: { copy } }));
   context.crashPoint('committed');
 }
 
 /** Repeats a call while the name server is away: it can be repeated, and nothing else can be done meanwhile. */
-async function untilAnswered<Result>({ clock }: AgentContext, call: () => Promise<Result>): Promise<Result> {
+async function untilAnswered<Result>({ clock }: AgentContext, signal: AbortSignal, call: () => Promise<Result>): Promise<Result> {
   for (let pause = 200; ; pause = Math.min(pause * 2, 3000)) {
     try {
       return await call();
     } catch (error) {
       if (!isSupercargoError(error, 'name-server-unreachable')) throw error;
     }
-    await clock.sleep(pause);
+    await clock.sleep(pause, signal);
   }
 }
 

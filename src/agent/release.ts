@@ -1,4 +1,4 @@
-import { isSupercargoError, SupercargoError } from '../model/errors.ts';
+import { isSupercargoError, SupercargoError, toSupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import type { Volume, VolumeUse } from '../model/records.ts';
 import { mountPointOf } from './context.ts';
@@ -24,27 +24,45 @@ const lingerStepMilliseconds = 50;
  * @returns true if released
  */
 export async function releaseVolume(context: AgentContext, volume: Volume, request: ReleaseRequest): Promise<boolean> {
-  const { state, log, crashPoint } = context;
-  const uses = await usesAfterLinger(context, volume);
-  if (uses.length > 0) {
-    await reportUses(context, volume, request, uses);
+  const { state, log } = context;
+  const blockers = await usesAfterLinger(context, volume);
+  if (blockers.length > 0) {
+    // Left over from a crash in the middle of a release that cannot go on now.
+    if (state.grant(volume.id)?.state === 'releasing') await undoRelease(context, volume, request.epoch);
+    await reportUses(context, volume, request, blockers);
     return false;
   }
+  try {
+    const { uses, snapshot } = await closeAndSnapshot(context, volume, request);
+    if (snapshot === null) {
+      await undoRelease(context, volume, request.epoch);
+      await reportUses(context, volume, request, uses);
+      return false;
+    }
+    log.info({ volume: volume.name, epoch: request.epoch, snapshot }, 'released');
+    return true;
+  } catch (error) {
+    // Nobody was told: the volume goes on here, and whoever waits for it hears why it does not come.
+    if (state.grant(volume.id)?.state === 'releasing') await undoRelease(context, volume, request.epoch);
+    const { code, message, hint } = toSupercargoError(error);
+    await context.nameServer.abortMove({ parameters: { move: request.move }, body: { code, message: message.slice(0, 4000), hint: hint ?? null } });
+    throw error;
+  }
+}
+
+/** Steps 2 to 7. @returns the final snapshot, or null and what was found to use the volume */
+async function closeAndSnapshot(context: AgentContext, volume: Volume, request: ReleaseRequest): Promise<{ uses: VolumeUse[]; snapshot: string | null }> {
+  const { state, driver, crashPoint } = context;
   await state.setGrant(volume.id, { epoch: request.epoch, state: 'releasing', move: request.move, snapshot: null });
   crashPoint('releasing-recorded');
-  const late = await stopWriters(context, volume);
-  if (late.length > 0) {
-    await undoRelease(context, volume, request.epoch);
-    await reportUses(context, volume, request, late);
-    return false;
-  }
+  const uses = await stopWriters(context, volume);
+  if (uses.length > 0) return { uses, snapshot: null };
   const snapshot = newIdentifier('snp', context.random);
-  await context.driver.createSnapshot(volume.id, snapshot);
+  await driver.createSnapshot(volume.id, snapshot);
   crashPoint('final-snapshot-made');
   await state.setGrant(volume.id, { epoch: request.epoch, state: 'released', move: request.move, snapshot });
   crashPoint('release-recorded');
-  log.info({ volume: volume.name, epoch: request.epoch, snapshot }, 'released');
-  return true;
+  return { uses, snapshot };
 }
 
 /** Gives up a volume that is to be removed, by the same steps. @returns what still uses it; empty if it is given up */

@@ -3,7 +3,7 @@ import type { Copy, Volume } from '../model/records.ts';
 import type { Step } from '../planner/volume-plan.ts';
 import { mountPointOf } from './context.ts';
 import type { AgentContext } from './context.ts';
-import { relinquishForRemoval, releaseVolume, undoRelease } from './release.ts';
+import { inUseError, relinquishForRemoval, releaseVolume, undoRelease } from './release.ts';
 
 /** What a step needs besides the context. */
 export interface StepSubject {
@@ -34,8 +34,7 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'resume-live':
       return driver.setLiveReadOnly(id, false);
     case 'delete-live':
-      await context.system.unmountVolume(mountPointOf(context, id));
-      return driver.deleteLive(id);
+      return deleteLive(context, volume);
     case 'protect-live':
       return driver.setLiveReadOnly(id, true);
     case 'report-copy':
@@ -54,6 +53,11 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'release':
       if (await releaseVolume(context, volume, step)) await reportRelease(context, id, step.move, step.epoch);
       return;
+    case 'rededicate-release': {
+      const grant = state.grant(id);
+      if (grant?.state === 'released') await state.setGrant(id, { ...grant, move: step.move });
+      return;
+    }
     case 'report-release':
       return reportRelease(context, id, step.move, step.epoch);
     case 'receive-move':
@@ -64,6 +68,16 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'confirm-removal':
       return confirmRemoval(context, volume);
   }
+}
+
+/** The last look before data goes: a plan may be wrong, the kernel is not. */
+async function deleteLive(context: AgentContext, volume: Volume): Promise<void> {
+  const { driver, system } = context;
+  const mountPoint = mountPointOf(context, volume.id);
+  const uses = await system.usesOf(driver.livePath(volume.id), mountPoint);
+  if (uses.length > 0) throw inUseError(context, volume, uses);
+  await system.unmountVolume(mountPoint);
+  await driver.deleteLive(volume.id);
 }
 
 async function limitSize({ driver }: AgentContext, volume: Volume): Promise<void> {

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { SupercargoError } from '../model/errors.ts';
 import { identifierPattern, newIdentifier } from '../model/identifiers.ts';
+import { isOver } from '../model/placement.ts';
 import type { Move, Volume } from '../model/records.ts';
 import { chooseBase } from '../planner/transfer-plan.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import { digestTrailer, lengthTrailer } from '../protocol/peer-routes.ts';
+import { drained } from '../protocol/streams.ts';
 import type { Handlers } from '../protocol/server.ts';
 import type { AgentContext, TransferTicket } from './context.ts';
 import { inUseError } from './release.ts';
@@ -22,6 +23,8 @@ export class TransferServer {
   readonly #actorOf: (volume: string) => VolumeActor;
   /** Snapshots made for an open move: all but the newest are of no more use once a newer one has arrived. */
   readonly #made = new Map<string, string[]>();
+  /** The one stream of each move. */
+  readonly #streams = new Map<string, ServerResponse>();
 
   constructor(context: AgentContext, actorOf: (volume: string) => VolumeActor) {
     this.#context = context;
@@ -44,6 +47,8 @@ export class TransferServer {
     for (const snapshot of [request.snapshot, request.base ?? request.snapshot]) {
       if (!identifierPattern.test(snapshot)) throw new SupercargoError('invalid-request', 'That is not a snapshot identifier.');
     }
+    // A ticket lives longer than its move may.
+    this.#requireOpenMove(ticket);
     const { snapshots } = await this.#context.driver.inspect(ticket.volume);
     if (!snapshots.includes(request.snapshot)) throw new SupercargoError('not-found', `There is no snapshot ${request.snapshot} here.`);
     if (!Number.isSafeInteger(request.offset) || request.offset < 0) throw new SupercargoError('invalid-request', 'The offset is not a number of bytes.');
@@ -51,12 +56,17 @@ export class TransferServer {
     response.flushHeaders();
     const source = this.#context.driver.send(ticket.volume, request.snapshot, request.base);
     response.once('close', () => source.destroy());
+    // Whoever asks again has given the stream before up, even if its connection has not noticed.
+    this.#streams.get(ticket.move)?.destroy();
+    this.#streams.set(ticket.move, response);
     try {
       await this.#pump(source, response, request.offset);
     } catch (error) {
       // The head is out: only a broken connection says honestly that this is not all.
       response.destroy();
       if (!response.closed) this.#context.log.warn({ volume: ticket.volume, error: String(error) }, 'a transfer from here broke');
+    } finally {
+      if (this.#streams.get(ticket.move) === response) this.#streams.delete(ticket.move);
     }
   }
 
@@ -69,7 +79,7 @@ export class TransferServer {
       length += chunk.length;
       if (skip >= chunk.length) continue;
       if (response.destroyed) return;
-      if (!response.write(skip === 0 ? chunk : chunk.subarray(skip))) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      if (!response.write(skip === 0 ? chunk : chunk.subarray(skip))) await drained(response);
     }
     response.addTrailers({ [lengthTrailer]: String(length), [digestTrailer]: hash.digest('hex') });
     response.end();
@@ -108,10 +118,27 @@ export class TransferServer {
       await driver.createSnapshot(ticket.volume, snapshot);
       const made = this.#made.get(ticket.move) ?? [];
       const newestArrived = made.findLastIndex((each) => have.includes(each));
-      for (const surplus of made.slice(0, Math.max(0, newestArrived))) await driver.deleteSnapshot(ticket.volume, surplus);
+      for (const surplus of made.slice(0, Math.max(0, newestArrived))) await this.#dropSurplus(ticket.volume, surplus);
+      this.#forgetEndedMoves();
       this.#made.set(ticket.move, [...made.slice(Math.max(0, newestArrived)), snapshot]);
       return snapshot;
     });
+  }
+
+  /** One that is still being read from (a connection that died without a word) is left for the tidying up after the move. */
+  async #dropSurplus(volume: string, snapshot: string): Promise<void> {
+    try {
+      await this.#context.driver.deleteSnapshot(volume, snapshot);
+    } catch (error) {
+      this.#context.log.debug({ volume, snapshot, error: String(error) }, 'a surplus snapshot stays for now');
+    }
+  }
+
+  #forgetEndedMoves(): void {
+    for (const move of this.#made.keys()) {
+      const record = this.#context.view.move(move);
+      if (record === null || isOver(record)) this.#made.delete(move);
+    }
   }
 
   #requireOpenMove(ticket: TransferTicket): { volume: Volume; move: Move } {

@@ -42,7 +42,12 @@ export function createVerbs(context: AgentContext, actorOf: (volume: string) => 
     },
     remove: async (name) => {
       const volume = await requireVolume(name);
-      await nameServer.removeVolume({ parameters: { volume: volume.id } }, { timeoutMilliseconds: removalMilliseconds });
+      try {
+        await nameServer.removeVolume({ parameters: { volume: volume.id } }, { timeoutMilliseconds: removalMilliseconds });
+      } catch (error) {
+        // Removed by somebody else meanwhile: that is what was wanted.
+        if (!isSupercargoError(error, 'not-found')) throw error;
+      }
       await state.forgetVolume(volume.id);
     },
     engineStarted: reconsiderAll,

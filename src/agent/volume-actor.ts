@@ -7,6 +7,7 @@ import type { AgentContext } from './context.ts';
 import { receiveMove } from './receive-move.ts';
 import { SerialQueue } from './serial-queue.ts';
 import { performStep } from './steps.ts';
+import { currentUses } from './uses.ts';
 
 /** Tidying up steps back this long for a mount that waits in the same queue. Milliseconds. */
 const tidyDelayMilliseconds = 300;
@@ -72,13 +73,13 @@ export class VolumeActor {
   }
 
   /** Mounts if this host holds the volume. In the queue, so that a release either sees the session or has refused it. */
-  async mountIfHeld(session: string): Promise<string | null> {
+  async mountIfHeld(session: string, signal: AbortSignal): Promise<string | null> {
     const { state, driver, system, engine, crashPoint } = this.#context;
     const instance = await engine.instance();
     return this.exclusively(async () => {
+      signal.throwIfAborted();
       if (state.grant(this.id)?.state !== 'held') return null;
       const mountPoint = mountPointOf(this.#context, this.id);
-      await this.#forgetUnanswered(session, mountPoint);
       await state.addReference(this.id, session, instance);
       crashPoint('reference-added');
       try {
@@ -88,6 +89,7 @@ export class VolumeActor {
         throw error;
       }
       crashPoint('mounted');
+      await state.confirmReference(this.id, session);
       return mountPoint;
     });
   }
@@ -102,15 +104,15 @@ export class VolumeActor {
     }
   }
 
-  /**
-   * An engine repeats a mount whose answer it never got because this agent died, and gives it back once. Unless a container stands behind the
-   * session already (an engine that copies into it mounts again, too), it must not be counted twice.
-   */
-  async #forgetUnanswered(session: string, mountPoint: string): Promise<void> {
-    const { state, driver, system } = this.#context;
-    if (!state.isInherited(this.id, session)) return;
-    const uses = await system.usesOf(driver.livePath(this.id), mountPoint);
-    if (uses.length === 0) await state.forgetSessions(this.id, [session]);
+  /** Forgets sessions that nothing stands behind any more: an engine that was killed never gives its own back. */
+  async forgetStaleSessions(): Promise<void> {
+    const { state, log } = this.#context;
+    const volume = state.volume(this.id);
+    if (volume === undefined || state.references(this.id).length === 0) return;
+    await this.exclusively(() => currentUses(this.#context, volume)).catch((error: unknown) =>
+      log.debug({ volume: volume.name, error: String(error) }, 'could not look for stale sessions'),
+    );
+    this.wake();
   }
 
   /** Gives one use of a session back. */
@@ -169,7 +171,7 @@ export class VolumeActor {
         },
       };
       for (const step of steps) await performStep(this.#context, subject, step);
-      if (steps.some((step) => step.do === 'release') && this.#context.state.grant(this.id)?.state === 'held') {
+      if (steps.some((step) => step.do === 'release') && this.#context.state.grant(this.id)?.state !== 'released') {
         this.#wakeIn(blockedPollMilliseconds);
         break;
       }

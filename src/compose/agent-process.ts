@@ -62,6 +62,7 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const peers = new Peers(holder, host.cluster.id);
   const state = await LocalState.open(openSqliteStore({ path: join(directory.agent, 'agent.db'), clock }), clock);
   const engine = createDockerEngine();
+  if (settings.acceptOlderNameServer) await state.acceptOlderRevision();
   const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine }));
   await agent.start();
   await chmod(directory.pool, 0o700);
@@ -71,7 +72,7 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
     cluster: host.cluster.name,
     host: { id: host.id, name: host.name, address: host.address },
     version,
-    nameServer: { address: host.nameServer, connected: agent.connected },
+    nameServer: { address: host.nameServer, connected: agent.connected, problem: agent.problem },
     certificateExpiresAt: new X509Certificate(holder.current.certificatePem).validToDate.toISOString(),
     ...(await agent.status()),
   });

@@ -5,12 +5,14 @@ import { z } from 'zod';
 import type { JoinOptions, JoinSummary } from '../cli/dependencies.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { checkName } from '../model/names.ts';
+import { loadCredentials } from '../pki/credentials-file.ts';
 import { clusterOf } from '../pki/identity.ts';
 import { createKeyAndRequest } from '../pki/request.ts';
 import { clientTlsOptions, fetchAuthority } from '../pki/tls.ts';
 import { createClient } from '../protocol/client.ts';
 import { routes } from '../protocol/routes.ts';
 import { splitAddress, tlsTransport } from '../protocol/transport.ts';
+import { systemClock } from '../system/clock.ts';
 import { loadHostFile, loadJson, openStateDirectory, saveJson } from './state-directory.ts';
 import type { StateDirectory } from './state-directory.ts';
 import { defaultPorts, keepIdentity } from './up.ts';
@@ -21,7 +23,7 @@ const pendingKey = z.object({ privateKeyPem: z.string(), requestPem: z.string() 
 export async function join(options: JoinOptions): Promise<JoinSummary> {
   const directory = await openStateDirectory(options.stateDirectory);
   const present = await loadHostFile(directory);
-  if (present !== undefined) {
+  if (present !== undefined && !(await hasExpired(directory))) {
     throw new SupercargoError('wrong-state', `This host belongs to cluster "${present.cluster.name}" already, as "${present.name}".`, {
       hint: 'supercargo up runs it.',
     });
@@ -40,7 +42,12 @@ export async function join(options: JoinOptions): Promise<JoinSummary> {
     const answer = await createClient(routes, transport).join({
       body: { token: options.token, name, address: `${options.address}:${options.port ?? defaultPorts.agent}`, request: requestPem },
     });
-    await keepIdentity(directory, answer, privateKeyPem, null);
+    if (present !== undefined && answer.host.id !== present.id) {
+      throw new SupercargoError('wrong-state', `This host is "${present.name}" of cluster "${present.cluster.name}", but the token is for another.`, {
+        hint: `Make one for it on the first host: supercargo invite --host ${present.name}`,
+      });
+    }
+    await keepIdentity(directory, answer, privateKeyPem, present?.poolDevice ?? null);
     await rm(pendingPath(directory), { force: true });
     return { cluster: answer.cluster.name, host: answer.host.name };
   } finally {
@@ -58,4 +65,10 @@ async function keyToJoinWith(directory: StateDirectory): Promise<z.infer<typeof 
   const made = await createKeyAndRequest();
   await saveJson(path, made);
   return made;
+}
+
+/** A host that was away for longer than its certificate lives may join again, under its own identity only. */
+async function hasExpired(directory: StateDirectory): Promise<boolean> {
+  const credentials = await loadCredentials(directory.agent);
+  return credentials === undefined || new X509Certificate(credentials.certificatePem).validToDate.getTime() <= systemClock.wallMilliseconds();
 }

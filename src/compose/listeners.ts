@@ -53,15 +53,13 @@ export function listenOnPort(server: Server, port: number): Promise<void> {
 export async function listenLocally(handler: Handler, path: string): Promise<Server> {
   const server = http.createServer({ keepAliveTimeout: keepAliveMilliseconds }, handler);
   await rm(path, { force: true });
-  const umask = process.umask(0o177);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(path, () => resolve());
-    });
-  } finally {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    // The file is made before listen returns: only that moment is under the narrow mask, nothing else that runs meanwhile.
+    const umask = process.umask(0o177);
+    server.listen(path, () => resolve());
     process.umask(umask);
-  }
+  });
   await chmod(path, 0o600);
   return server;
 }

@@ -50,7 +50,8 @@ export interface NameServerProcess {
   cluster: Cluster;
   /** host:port of the API. */
   address: string;
-  enrolLocalHost(application: HostApplication): Promise<JoinAnswer>;
+  /** For this host itself; with its identifier if it has one. */
+  enrolLocalHost(application: HostApplication, id: string | null): Promise<JoinAnswer>;
   stop(): Promise<void>;
 }
 
@@ -63,6 +64,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
   const issueOwn = (): Promise<Credentials> => issueOwnCredentials(authority, cluster, settings);
   const holder = new CredentialsHolder(await issueOwn());
   const address = `${options.host}:${options.port}`;
+  const onDefect = (error: unknown): void => log.error({ error: inspect(error) }, 'defect in the name server');
   const nameServer = await createNameServer({
     store,
     clock,
@@ -71,9 +73,9 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     address,
     joinAddress: `${options.host}:${options.joinPort}`,
     sessionMilliseconds: settings.sessionMilliseconds,
+    onDefect,
   });
   await ensureCluster(nameServer.context, cluster);
-  const onDefect = (error: unknown): void => log.error({ error: inspect(error) }, 'defect in the name server');
   const application = await createServer({
     routes,
     handlers: nameServer.handlers,
@@ -90,7 +92,15 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     routes: { join: routes.join },
     handlers: { join: nameServer.handlers.join },
     identify: () => ({ caller: 'guest', host: null }),
-    serverFactory: (handler) => createTlsServer(handler, holder, joinServerTlsOptions),
+    serverFactory: (handler) => {
+      const server = createTlsServer(handler, holder, joinServerTlsOptions);
+      // Anybody may connect here: few at once, and not for long.
+      server.maxConnections = 64;
+      server.headersTimeout = 10_000;
+      server.requestTimeout = 20_000;
+      server.keepAliveTimeout = 1000;
+      return server;
+    },
     onDefect,
     version,
   });
@@ -106,7 +116,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
   return {
     cluster,
     address,
-    enrolLocalHost: (applicant) => enrolLocalHost(nameServer.context, applicant),
+    enrolLocalHost: (applicant, id) => enrolLocalHost(nameServer.context, applicant, id),
     stop: async () => {
       stopping.abort();
       await Promise.all([closeServer(application.server), closeServer(joining.server), closeServer(local)]);

@@ -17,7 +17,7 @@ export interface StateDirectory {
   mounts: string;
 }
 
-export async function openStateDirectory(root: string): Promise<StateDirectory> {
+export async function openStateDirectory(root: string, openMounts = false): Promise<StateDirectory> {
   const directory: StateDirectory = {
     root,
     agent: join(root, 'agent'),
@@ -27,9 +27,11 @@ export async function openStateDirectory(root: string): Promise<StateDirectory> 
     mounts: join(root, 'mounts'),
   };
   await mkdir(root, { recursive: true });
-  // Containers of remapped users must be able to pass through to the mount points, and to nothing else.
-  await chmod(root, 0o711);
-  await mkdir(directory.mounts, { recursive: true, mode: 0o711 });
+  await mkdir(directory.mounts, { recursive: true });
+  // An engine that remaps users passes through to the mount points as one of them; otherwise nobody but root has business there, because
+  // volumes hold files that anyone may read.
+  await chmod(root, openMounts ? 0o711 : 0o700);
+  await chmod(directory.mounts, openMounts ? 0o711 : 0o700);
   await mkdir(directory.agent, { recursive: true, mode: 0o700 });
   return directory;
 }

@@ -28,7 +28,7 @@ export const defaultPorts = { nameServer: 7470, join: 7471, agent: 7472 } as con
 export async function up(options: UpOptions, ready: (summary: ReadySummary) => void, signal: AbortSignal): Promise<void> {
   if (process.getuid?.() !== 0) throw new SupercargoError('forbidden', 'Supercargo mounts volumes, which only root may do.', { hint: 'Run it with sudo.' });
   const log = createLog(options.logLevel);
-  const directory = await openStateDirectory(options.stateDirectory);
+  const directory = await openStateDirectory(options.stateDirectory, readSettings(process.env).userRemapping);
   await mkdir(options.runDirectory, { recursive: true, mode: 0o755 });
   const host = await loadHostFile(directory);
   const roles = chooseRoles(options, directory, host);
@@ -82,19 +82,22 @@ function startOwnNameServer(options: UpOptions, directory: StateDirectory, log: 
   });
 }
 
-/** The identity that is there, or, beside the name server, a new one. */
+/**
+ * The identity that is there, or a new one. Beside the name server a certificate is made at each start: the authority is at hand, and the old one may have
+ * run out while the host was off.
+ */
 async function settleIdentity(options: UpOptions, directory: StateDirectory, host: HostFile | undefined, nameServer: NameServerProcess | undefined): Promise<HostFile> {
   const poolDevice = options.poolDevice ?? host?.poolDevice ?? null;
-  if (host !== undefined) {
-    const changed = { ...host, poolDevice, nameServer: nameServer?.address ?? host.nameServer };
-    if (JSON.stringify(changed) !== JSON.stringify(host)) await saveHostFile(directory, changed);
-    return changed;
+  if (nameServer === undefined) {
+    if (host === undefined) throw new SupercargoError('wrong-state', 'This host belongs to no cluster yet.', { hint: 'Join one first.' });
+    if (poolDevice !== host.poolDevice) await saveHostFile(directory, { ...host, poolDevice });
+    return { ...host, poolDevice };
   }
-  if (nameServer === undefined) throw new SupercargoError('wrong-state', 'This host belongs to no cluster yet.', { hint: 'Join one first.' });
   const { privateKeyPem, requestPem } = await createKeyAndRequest();
   const port = options.port === undefined ? defaultPorts.agent : options.port - defaultPorts.nameServer + defaultPorts.agent;
-  const answer = await nameServer.enrolLocalHost({ name: options.name, address: `${options.address}:${port}`, request: requestPem });
-  return keepIdentity(directory, answer, privateKeyPem, poolDevice);
+  const application = { name: host?.name ?? options.name, address: `${options.address}:${port}`, request: requestPem };
+  const answer = await nameServer.enrolLocalHost(application, host?.id ?? null);
+  return keepIdentity(directory, { ...answer, host: { ...answer.host, address: application.address } }, privateKeyPem, poolDevice);
 }
 
 /** Writes the credentials first: a host file is there only with credentials that belong to it. */

@@ -1,4 +1,5 @@
 import { SupercargoError } from './errors.ts';
+import { identifierPattern } from './identifiers.ts';
 
 const maximumNameLength = 128;
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
@@ -21,6 +22,9 @@ export function checkName(kind: string, name: unknown): string {
     throw new SupercargoError('invalid-name', `The ${kind} name ${JSON.stringify(name)} is not allowed.`, {
       hint: 'Use letters, digits, "_", "." and "-", and begin with a letter or a digit.',
     });
+  }
+  if (identifierPattern.test(name)) {
+    throw new SupercargoError('invalid-name', `The ${kind} name ${JSON.stringify(name)} looks like an identifier of Supercargo.`, { hint: 'Choose another name.' });
   }
   return name;
 }

@@ -7,6 +7,8 @@ import { z } from 'zod';
 export const sessionReference = z.object({
   session: z.string(),
   count: z.int().positive(),
+  /** False while the newest use is being prepared: if the agent dies then, nobody was answered who could use it or give it back. */
+  answered: z.boolean().default(true),
   /** Which run of the engine asked: sessions of an engine that is gone are void. */
   engine: z.string().nullable(),
 });

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import { checkName } from '../model/names.ts';
-import { clusterRecord, identifier, timestamp } from '../model/records.ts';
+import { clusterRecord, hostRecord, identifier, timestamp } from '../model/records.ts';
 import type { Cluster, Host } from '../model/records.ts';
 import { hashSecret, newJoinToken, parseJoinToken, secretMatches } from '../pki/join-token.ts';
 import { splitAddress } from '../protocol/transport.ts';
@@ -19,6 +19,7 @@ const inviteRecord = z.object({
   id: identifier,
   secretHash: z.string().describe('SHA-256 of the secret, hexadecimal; the secret itself is never stored.'),
   expiresAt: timestamp,
+  rejoins: identifier.nullable().describe('The host that lost its certificate and is to get it back; null for a new host.'),
   usedBy: z.object({ host: identifier, requestHash: z.string() }).nullable(),
 });
 type Invite = z.infer<typeof inviteRecord>;
@@ -28,6 +29,8 @@ export interface HostApplication {
   address: string;
   request: string;
 }
+
+type JoinApplication = HostApplication & { token: string };
 
 function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex');
@@ -39,24 +42,24 @@ export function enrolmentHandlers(context: NameServerContext): Pick<Handlers<Rou
     createInvite: async ({ body }) => {
       const { id, secret, text } = newJoinToken();
       const expiresAt = new Date(clock.wallMilliseconds() + body.lifetimeMilliseconds).toISOString();
-      const invite: Invite = { id, secretHash: hashSecret(secret), expiresAt, usedBy: null };
       await repository.transact(async (transaction) => {
+        const host = body.host === undefined ? null : await findHost(transaction, body.host);
+        const invite: Invite = { id, secretHash: hashSecret(secret), expiresAt, rejoins: host?.id ?? null, usedBy: null };
         transaction.put(keys.invite(id), invite);
-        transaction.record('host.invited', id, 'operator', `A join token was made; it expires at ${expiresAt}.`);
+        const purpose = host === null ? 'a new host' : `host "${host.name}" to come back`;
+        transaction.record('host.invited', host?.name ?? id, 'operator', `A join token was made for ${purpose}; it expires at ${expiresAt}.`);
       });
       return { token: text, expiresAt, joinAddress: context.joinAddress, fingerprint: issuer.fingerprint() };
     },
     join: async ({ body }) => {
       const applicant = newHost(context, body);
-      // The certificate is made first: a request that cannot be granted must not use the token up.
-      await issuer.issueHostCertificate(applicant.id, body.request);
-      const host = await repository.transact(async (transaction) => {
-        const earlier = await useInvite(context, transaction, body, applicant);
-        if (earlier !== null) return earlier;
-        await addHost(transaction, applicant);
-        return applicant;
-      });
-      return joinAnswerOf(context, host, await issuer.issueHostCertificate(host.id, body.request));
+      // Looked at first, so that a guest without a token costs nothing; then the certificate, so that a request that cannot be granted does
+      // not use the token up; then the token.
+      const { rejoins } = await checkInvite(context, repository, body);
+      const certificate = await issuer.issueHostCertificate(rejoins ?? applicant.id, body.request);
+      const host = await repository.transact((transaction) => spendInvite(context, transaction, body, applicant));
+      const own = host.id === (rejoins ?? applicant.id);
+      return joinAnswerOf(context, host, own ? certificate : await issuer.issueHostCertificate(host.id, body.request));
     },
     renewCertificate: async ({ body }, request) => {
       const id = callingHost(request);
@@ -80,12 +83,22 @@ export async function ensureCluster(context: NameServerContext, cluster: Cluster
   });
 }
 
-/** Enrols the host that the name server itself runs on: no token is needed where the authority's key lives. */
-export async function enrolLocalHost(context: NameServerContext, application: HostApplication): Promise<JoinAnswer> {
-  const host = newHost(context, application);
-  const certificate = await context.issuer.issueHostCertificate(host.id, application.request);
-  await context.repository.transact((transaction) => addHost(transaction, host));
-  return joinAnswerOf(context, host, certificate);
+/**
+ * Enrols the host that the name server itself runs on, or gives it a new certificate: no token is needed where the authority's key lives.
+ * @param id the host's identifier, if it has one already
+ */
+export async function enrolLocalHost(context: NameServerContext, application: HostApplication, id: string | null): Promise<JoinAnswer> {
+  const applicant = newHost(context, application);
+  const host = await context.repository.transact(async (transaction) => {
+    if (id !== null) return findHost(transaction, id);
+    // Enrolled by a start that was killed before it could keep its identity: it never had a session.
+    const named = await transaction.get(keys.hostName(applicant.name), nameEntry);
+    const unfinished = named === undefined ? undefined : await transaction.get(keys.host(named.id), hostRecord);
+    if (unfinished?.version === '') return unfinished;
+    await addHost(transaction, applicant);
+    return applicant;
+  });
+  return joinAnswerOf(context, host, await context.issuer.issueHostCertificate(host.id, application.request));
 }
 
 function newHost(context: NameServerContext, application: HostApplication): Host {
@@ -111,25 +124,37 @@ async function addHost(transaction: Transaction, host: Host): Promise<void> {
   transaction.record('host.joined', host.name, host.name, `Host "${host.name}" (${host.address}) joined.`);
 }
 
-/**
- * Uses the token up. A host that crashed before it could keep the answer asks again with the same key: it gets the same identity again.
- * @returns the host that this very request made before, or null
- * @throws invalid-token
- */
-async function useInvite(context: NameServerContext, transaction: Transaction, application: HostApplication & { token: string }, host: Host): Promise<Host | null> {
+/** The invitation that a token stands for. @throws invalid-token: one answer for wrong, used and expired, so that a guesser learns nothing */
+async function checkInvite(context: NameServerContext, reader: Pick<Transaction, 'get'>, application: JoinApplication): Promise<Invite> {
   const { id, secret } = parseJoinToken(application.token);
-  const invite = await transaction.get(keys.invite(id), inviteRecord);
-  const requestHash = sha256(application.request);
-  const unspent = invite !== undefined && secretMatches(secret, invite.secretHash) && (invite.usedBy === null || invite.usedBy.requestHash === requestHash);
+  const invite = await reader.get(keys.invite(id), inviteRecord);
+  const known = invite !== undefined && secretMatches(secret, invite.secretHash);
+  // A host that crashed before it could keep the answer asks again with the same key.
+  const unspent = known && (invite.usedBy === null || invite.usedBy.requestHash === sha256(application.request));
   if (!unspent || Date.parse(invite.expiresAt) <= context.clock.wallMilliseconds()) {
-    // One answer for wrong, used and expired: a guesser learns nothing.
     throw new SupercargoError('invalid-token', 'The join token is wrong, was used, or has expired.', {
       hint: 'Make a new one on the first host: supercargo invite',
     });
   }
+  return invite;
+}
+
+/**
+ * Uses the token up for a new host, or for one that comes back under its old identity and so keeps its volumes.
+ * @returns the host that the certificate is for
+ */
+async function spendInvite(context: NameServerContext, transaction: Transaction, application: JoinApplication, applicant: Host): Promise<Host> {
+  const invite = await checkInvite(context, transaction, application);
   if (invite.usedBy !== null) return findHost(transaction, invite.usedBy.host);
-  transaction.put(keys.invite(id), { ...invite, usedBy: { host: host.id, requestHash } });
-  return null;
+  let host = applicant;
+  if (invite.rejoins === null) await addHost(transaction, applicant);
+  else {
+    host = { ...(await findHost(transaction, invite.rejoins)), address: applicant.address };
+    transaction.put(keys.host(host.id), host);
+    transaction.record('host.rejoined', host.name, host.name, `Host "${host.name}" (${host.address}) got a new certificate.`);
+  }
+  transaction.put(keys.invite(invite.id), { ...invite, usedBy: { host: host.id, requestHash: sha256(application.request) } });
+  return host;
 }
 
 async function joinAnswerOf(context: NameServerContext, host: Host, certificate: string): Promise<JoinAnswer> {

@@ -1,4 +1,3 @@
-import { isSupercargoError } from '../model/errors.ts';
 import { isOver } from '../model/placement.ts';
 import { moveRecord } from '../model/records.ts';
 import { hostName } from './lookup.ts';
@@ -9,22 +8,27 @@ import { keys } from './repository.ts';
 const keptMoves = 500;
 const pruneIntervalMilliseconds = 60_000;
 
-/** Runs beside the handlers until the signal fires: notices hosts that went away, prunes old records. */
+const retryMilliseconds = 2000;
+
+/** Runs beside the handlers until the signal fires: notices hosts that went away, prunes old records. A full disk, say, only delays it. */
 export async function runHousekeeping(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  await Promise.all([noticeLostHosts(context, signal), pruneMoves(context, signal)]);
+  await Promise.all([persistently(context, signal, followSessions), persistently(context, signal, pruneMoves)]);
 }
 
-async function noticeLostHosts(context: NameServerContext, signal: AbortSignal): Promise<void> {
+type Chore = (context: NameServerContext, signal: AbortSignal) => Promise<void>;
+
+async function persistently(context: NameServerContext, signal: AbortSignal, chore: Chore): Promise<void> {
   while (!signal.aborted) {
     try {
-      await followSessions(context, signal);
+      await chore(context, signal);
     } catch (error) {
-      // What was missed meanwhile shows in the hosts' status; only its event is lost.
-      if (!isSupercargoError(error, 'revision-compacted')) throw error;
+      if (!signal.aborted) context.onDefect(error);
     }
+    await context.clock.sleep(retryMilliseconds, signal).catch(() => undefined);
   }
 }
 
+/** Ends with an error if it fell too far behind: what was missed shows in the hosts' status, only its event is lost. */
 async function followSessions({ store, repository }: NameServerContext, signal: AbortSignal): Promise<void> {
   const { revision } = await store.list(keys.sessions);
   for await (const changes of store.watch(keys.sessions, revision, signal)) {

@@ -14,8 +14,8 @@ interface Reader {
 export const nameEntry = z.object({ id: z.string() });
 
 async function resolve(reader: Reader, nameKey: (name: string) => string, word: string): Promise<string | undefined> {
-  const entry = await reader.get(nameKey(word), nameEntry);
-  return entry?.id ?? (identifierPattern.test(word) ? word : undefined);
+  // No name looks like an identifier (checkName), so neither can stand in for the other.
+  return identifierPattern.test(word) ? word : (await reader.get(nameKey(word), nameEntry))?.id;
 }
 
 /** Finds a volume by name or identifier. @throws not-found */

@@ -12,6 +12,7 @@ import { hostHandlers } from './hosts.ts';
 import { moveHandlers } from './moves.ts';
 import { keys, Repository } from './repository.ts';
 import { runHousekeeping } from './housekeeping.ts';
+import { callOffRemovals } from './removal.ts';
 import { volumeHandlers } from './volumes.ts';
 import { watchHandlers } from './watch.ts';
 
@@ -42,6 +43,8 @@ export interface NameServerOptions {
   /** host:port where hosts reach the API, and where they join. */
   address: string;
   joinAddress: string;
+  /** Told of what should not happen and is survived. */
+  onDefect: (error: unknown) => void;
   /** How long a host counts as up after its last heartbeat, in milliseconds. */
   sessionMilliseconds: number;
 }
@@ -63,6 +66,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
   const repository = new Repository(options.store, options.clock);
   const context: NameServerContext = { ...options, repository };
   await ensureBuiltInClasses(repository);
+  await callOffRemovals(context);
   return {
     context,
     handlers: {

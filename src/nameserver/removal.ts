@@ -10,26 +10,37 @@ import { keys } from './repository.ts';
 const confirmationMilliseconds = 15_000;
 
 /**
- * Waits until the holder has given the volume up.
+ * Waits until the holder has given the volume up, and calls the removal off if it does not in time, whether or not anybody still waits for the
+ * answer: a removal that nobody remembers must not come true days later.
  * @throws volume-in-use if it refuses, host-unreachable if it does not answer (the volume then stays)
  */
-export async function awaitRemoval(context: NameServerContext, removing: Volume, signal: AbortSignal): Promise<void> {
+export async function awaitRemoval(context: NameServerContext, removing: Volume): Promise<void> {
   const { store, clock } = context;
   const deadline = new AbortController();
-  const both = AbortSignal.any([signal, deadline.signal]);
-  void clock.sleep(confirmationMilliseconds, both).then(
+  const timer = clock.sleep(confirmationMilliseconds, deadline.signal).then(
     () => deadline.abort(),
     () => undefined,
   );
   try {
     const { revision } = await store.list(keys.volume(removing.id));
     if (await settled(context, removing)) return;
-    for await (const _ of store.watch(keys.volume(removing.id), revision, both)) {
+    for await (const _ of store.watch(keys.volume(removing.id), revision, deadline.signal)) {
       if (await settled(context, removing)) return;
     }
-    if (!signal.aborted) await giveUp(context, removing);
   } finally {
     deadline.abort();
+    await timer;
+  }
+  await giveUp(context, removing);
+}
+
+/** At the start of a name server: removals that the one before was still asking for are called off; whoever wanted them asks again. */
+export async function callOffRemovals({ repository }: NameServerContext): Promise<void> {
+  for (const { id } of await repository.list(keys.volumes, volumeRecord)) {
+    await repository.transact(async (transaction) => {
+      const volume = await transaction.get(keys.volume(id), volumeRecord);
+      if (volume?.placement.state === 'removing' && !volume.placement.confirmed) transaction.put(keys.volume(id), refuseRemoval(volume));
+    });
   }
 }
 

@@ -107,11 +107,13 @@ function agentHandlers({
       const host = callingHost(request);
       await repository.transact(async (transaction) => {
         const volume = await findVolume(transaction, parameters.volume);
-        const changed = confirmRemoval(volume, host);
-        if (changed === volume) return;
+        const confirmed = confirmRemoval(volume, host);
+        if (confirmed === volume) return;
+        // The record stays until the holder says that its data is gone, also if it had not yet said that it has any.
+        const reported = confirmed.copies.some((copy) => copy.host === host);
+        const changed = reported ? confirmed : recordCopy(confirmed, host, { host, kind: 'live', snapshots: [] });
         transaction.delete(keys.volumeName(volume.name));
-        if (isGone(changed)) transaction.delete(keys.volume(volume.id));
-        else transaction.put(keys.volume(volume.id), changed);
+        transaction.put(keys.volume(volume.id), changed);
         transaction.record('volume.removed', volume.name, await hostName(transaction, host), `Volume "${volume.name}" was removed.`);
       });
       return {};
@@ -223,7 +225,7 @@ async function removeVolume(context: NameServerContext, word: string, request: R
     if (changed !== volume) transaction.put(keys.volume(volume.id), changed);
     return changed;
   });
-  if (removing !== null) await awaitRemoval(context, removing, request.signal);
+  if (removing !== null) await awaitRemoval(context, removing);
 }
 
 async function where({ repository }: NameServerContext, word: string): Promise<Awaited<ReturnType<Handlers<Routes>['where']>>> {

@@ -54,6 +54,7 @@ describe('the holder', () => {
     ['calls off a release that it told nobody of', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('releasing', 3, 'mov_1'), live: 'readonly' }, 'undo-release'],
     ['asks for a new epoch after a release', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('released', 3, 'mov_1'), live: 'readonly' }, 'reclaim 3'],
     ['goes on under the new epoch', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('released', 2, 'mov_1'), live: 'readonly' }, 'resume-live, then report-copy live, then take-grant 3'],
+    ['touches nothing if the record and its own grant are of different times', { volume: volumeOf(held(), 1), grant: grantOf('held', 3), live: 'writable' }, "complain This host's own grant is of epoch 3, the name server's record of 1. One of them was set back to an older state; nothing is touched."],
     ['complains of a copy that is gone', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held') }, 'complain The live copy of this volume is missing from the pool.'],
     ['complains of a copy that is gone with the grant', { volume: volumeOf(held(), 3, [liveHere]) }, 'complain The live copy of this volume is missing from the pool.'],
   ])('%s', (_, facts, plan) => {
@@ -70,7 +71,8 @@ describe('the source of a move', () => {
     ['waits for users if an operator asked', { ...granted, move: moveOf('ready', self, other, 'operator') }, 'release mov_1 3 false'],
     ['goes on with a release that a crash broke off', { ...granted, grant: grantOf('releasing', 3, 'mov_1'), live: 'readonly' }, 'release mov_1 3 true'],
     ['calls off the release of an earlier move', { ...granted, grant: grantOf('releasing', 3, 'mov_0') }, 'undo-release'],
-    ['says again that it released', { ...granted, grant: grantOf('released', 3, 'mov_1'), live: 'readonly' }, 'report-release mov_1 3 s2'],
+    ['says again that it released', { ...granted, grant: grantOf('released', 3, 'mov_1'), live: 'readonly' }, 'report-release mov_1 3'],
+    ['lets a release that nobody heard of hold for the next move', { ...granted, grant: grantOf('released', 3, 'mov_0'), live: 'readonly' }, 'rededicate-release mov_1, then report-release mov_1 3'],
     ['has nothing to do once that is known', { ...granted, grant: grantOf('released', 3, 'mov_1'), move: moveOf('released'), live: 'readonly' }, ''],
     ['makes its live copy first if it never had one', { ...granted, grant: null, live: 'absent', volume: volumeOf(leaving) }, 'create-live, then report-copy live, then take-grant 3'],
     ['waits for the record of the move', { ...granted, move: null }, ''],

@@ -31,7 +31,8 @@ export type Step =
   | { do: 'reclaim'; epoch: number }
   | { do: 'unmount' }
   | { do: 'release'; move: string; epoch: number; refuseIfUsed: boolean }
-  | { do: 'report-release'; move: string; epoch: number; snapshot: string }
+  | { do: 'report-release'; move: string; epoch: number }
+  | { do: 'rededicate-release'; move: string }
   | { do: 'receive-move'; move: string }
   | { do: 'drop-snapshots'; snapshots: string[] }
   | { do: 'confirm-removal' }
@@ -70,7 +71,7 @@ function hasAnything(facts: VolumeFacts): boolean {
 function planGone(facts: VolumeFacts): Step[] {
   if (!hasAnything(facts)) return [];
   if (facts.live === 'absent' && facts.snapshots.length === 0) return [{ do: 'delete-copy' }];
-  return [{ do: 'complain', problem: 'The name server does not know this volume, but data of it is here. It is kept.' }];
+  return [complain('The name server does not know this volume, but data of it is here. It is kept.')];
 }
 
 function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
@@ -85,9 +86,7 @@ function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
 /** From the name server's word that this host holds the volume to a live copy and a durable grant; empty if all that is so already. */
 function planAcquisition(facts: VolumeFacts, volume: Volume): Step[] {
   const { grant, live } = facts;
-  if (grant?.state === 'held' && grant.epoch === volume.epoch) {
-    return live === 'writable' ? [] : live === 'readonly' ? [{ do: 'resume-live' }] : [{ do: 'complain', problem: 'The live copy of this volume is missing from the pool.' }];
-  }
+  if (grant?.state === 'held') return grant.epoch === volume.epoch ? planHeld(facts) : [complain(`This host's own grant is of epoch ${grant.epoch}, the name server's record of ${volume.epoch}. One of them was set back to an older state; nothing is touched.`)];
   const finish: Step[] = [
     { do: 'report-copy', kind: 'live' },
     { do: 'take-grant', epoch: volume.epoch },
@@ -96,15 +95,24 @@ function planAcquisition(facts: VolumeFacts, volume: Volume): Step[] {
   if (live !== 'absent' && grant !== null && grant.epoch + 1 === volume.epoch) return [{ do: 'resume-live' }, ...finish];
   const reportedLive = volume.copies.some((copy) => copy.host === facts.self && copy.kind === 'live');
   if (live !== 'absent' && grant === null && reportedLive) return [{ do: 'resume-live' }, ...finish];
-  return [...planFreshLive(facts, volume, reportedLive), ...(facts.live === 'absent' && reportedLive ? [] : finish)];
+  if (live === 'absent' && reportedLive) return [complain('The live copy of this volume is missing from the pool.')];
+  return [...planFreshLive(facts, volume), ...finish];
+}
+
+function planHeld({ live }: VolumeFacts): Step[] {
+  if (live === 'writable') return [];
+  return live === 'readonly' ? [{ do: 'resume-live' }] : [complain('The live copy of this volume is missing from the pool.')];
 }
 
 /** A live copy made anew from where the epoch starts. One that is there but was never granted was never mounted either. */
-function planFreshLive(facts: VolumeFacts, volume: Volume, reportedLive: boolean): Step[] {
+function planFreshLive(facts: VolumeFacts, volume: Volume): Step[] {
   const base = volume.placement.state === 'held' || volume.placement.state === 'moving' ? volume.placement.base : null;
-  if (facts.live === 'absent' && reportedLive) return [{ do: 'complain', problem: 'The live copy of this volume is missing from the pool.' }];
   const clear: Step[] = facts.live === 'absent' ? [] : [{ do: 'delete-live', why: 'left over from before this epoch' }];
   return [...clear, base === null ? { do: 'create-live' } : { do: 'activate', snapshot: base }];
+}
+
+function complain(problem: string): Step {
+  return { do: 'complain', problem };
 }
 
 function planSource(facts: VolumeFacts, volume: Volume): Step[] {
@@ -112,7 +120,9 @@ function planSource(facts: VolumeFacts, volume: Volume): Step[] {
   if (move === null || isOver(move)) return [];
   if (grant?.state === 'released' && grant.epoch === volume.epoch && grant.snapshot !== null) {
     if (move.phase === 'released') return [];
-    return grant.move === move.id ? [{ do: 'report-release', move: move.id, epoch: grant.epoch, snapshot: grant.snapshot }] : [{ do: 'reclaim', epoch: grant.epoch }];
+    const report: Step = { do: 'report-release', move: move.id, epoch: grant.epoch };
+    // Released for a move that was called off before anybody heard of it: nothing was written since, so the release holds for this move as well.
+    return grant.move === move.id ? [report] : [{ do: 'rededicate-release', move: move.id }, report];
   }
   if (move.phase === 'released') return planProtection(facts);
   if (grant?.state === 'releasing' && grant.epoch === volume.epoch && grant.move !== move.id) return [{ do: 'undo-release' }];
@@ -134,7 +144,7 @@ function planBystander(facts: VolumeFacts, volume: Volume): Step[] {
     const released = facts.grant?.state === 'released' && facts.grant.snapshot !== null && facts.snapshots.includes(facts.grant.snapshot);
     const neverGranted = facts.grant === null && !volume.copies.some((copy) => copy.host === facts.self && copy.kind === 'live');
     if (released || neverGranted) return [{ do: 'delete-live', why: 'another host holds the volume; the final snapshot is kept' }];
-    return [{ do: 'protect-live' }, { do: 'complain', problem: 'Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.' }];
+    return [{ do: 'protect-live' }, complain('Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.')];
   }
   return [...planCopyReport(facts, volume, 'replica'), ...planPruning(facts, volume)];
 }

@@ -2,7 +2,7 @@
 export interface ContainerReference {
   id: string;
   name: string;
-  /** created, running, paused, restarting, exited, dead, removing */
+  /** created, starting, running, paused, restarting, exited, dead, removing */
   state: string;
 }
 

@@ -52,13 +52,14 @@ export interface VolumeDriver {
   livePath(volume: string): string;
   /** Makes the live copy refuse new writers, or allows them again. Not a fence: see the agent's release. */
   setLiveReadOnly(volume: string, readOnly: boolean): Promise<void>;
+  /** @throws wrong-state if the live copy has parts that no snapshot holds */
   deleteLive(volume: string): Promise<void>;
   /** The limit on the live copy in bytes; null lifts it. @throws not-supported */
   setSizeLimit(volume: string, sizeBytes: number | null): Promise<void>;
   /** Bytes the live copy refers to and bytes nobody else shares; an estimate where the driver cannot tell exactly. */
   volumeUsage(volume: string): Promise<{ referencedBytes: number }>;
 
-  /** A read-only snapshot of the live copy, durable when this resolves. */
+  /** A read-only snapshot of the whole live copy, durable when this resolves. @throws not-supported if the engine's snapshot would lack a part of it */
   createSnapshot(volume: string, snapshot: string): Promise<void>;
   deleteSnapshot(volume: string, snapshot: string): Promise<void>;
 

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
-import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { fromProblem } from './problem.ts';
 import type { Route, RouteCall, RouteOutput } from './route.ts';
+import { jsonLines } from './streams.ts';
 import type { Transport } from './transport.ts';
 
 export interface CallOptions {
@@ -45,13 +45,13 @@ export function createClient<Table extends Record<string, Route>>(table: Table, 
 
 async function call(transport: Transport, route: Route, input: AnyInput, options: CallOptions): Promise<unknown> {
   const response = await open(transport, route, input, options);
-  return route.response.parse(JSON.parse(await text(response)));
+  return route.response.parse(JSON.parse(await bodyOf(transport, response, options)));
 }
 
 async function* streamCall(transport: Transport, route: Route, input: AnyInput, options: CallOptions): AsyncGenerator {
   const response = await open(transport, route, input, options);
   try {
-    for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
+    for await (const line of jsonLines(response)) {
       if (line !== '') yield route.response.parse(JSON.parse(line));
     }
   } finally {
@@ -69,8 +69,21 @@ async function open(transport: Transport, route: Route, input: AnyInput, options
     timeoutMilliseconds: options.timeoutMilliseconds ?? defaultTimeoutMilliseconds,
   });
   const status = response.statusCode ?? 500;
-  if (status >= 400) throw fromProblem(status, await text(response));
+  if (status >= 400) throw fromProblem(status, await bodyOf(transport, response, options));
   return response;
+}
+
+/** The whole body, within the time of the call. @throws the transport's word for a peer that stopped in the middle */
+async function bodyOf(transport: Transport, response: IncomingMessage, options: CallOptions): Promise<string> {
+  const timer = setTimeout(() => response.destroy(new Error('the answer broke off')), options.timeoutMilliseconds ?? defaultTimeoutMilliseconds);
+  try {
+    return await text(response);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    throw transport.unreachable(error);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function requestPath(route: Route, input: AnyInput): string {

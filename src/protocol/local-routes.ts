@@ -7,7 +7,7 @@ export const agentStatus = z.object({
   cluster: z.string(),
   host: z.object({ id: z.string(), name: z.string(), address: z.string() }),
   version: z.string(),
-  nameServer: z.object({ address: z.string(), connected: z.boolean() }),
+  nameServer: z.object({ address: z.string(), connected: z.boolean(), problem: z.string().nullable() }),
   certificateExpiresAt: z.string(),
   pool: poolReport.nullable(),
   volumes: z.array(

@@ -88,7 +88,10 @@ export const routes = defineRoutes({
     path: '/v1/invites',
     summary: 'Makes a single-use join token.',
     callers: ['operator'],
-    body: z.strictObject({ lifetimeMilliseconds: z.int().min(1000).max(86_400_000).default(600_000) }),
+    body: z.strictObject({
+      lifetimeMilliseconds: z.int().min(1000).max(86_400_000).default(600_000),
+      host: z.string().optional().describe('A host of the cluster whose certificate ran out: it comes back under its identity.'),
+    }),
     response: z.object({ token: z.string(), expiresAt: timestamp, joinAddress: z.string(), fingerprint: z.string() }),
   },
   join: { method: 'POST', path: '/v1/join', summary: 'Enrols a host with a join token.', callers: ['guest'], body: joinBody, response: joinAnswer },

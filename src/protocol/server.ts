@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault } 
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { SupercargoError, isSupercargoError, toSupercargoError } from '../model/errors.ts';
 import { problem, problemMediaType, toProblem } from './problem.ts';
+import { drained } from './streams.ts';
 import type { Caller, Route, RouteInput, RouteOutput } from './route.ts';
 
 /** Who is calling, as the listener that accepted the connection proved it. */
@@ -125,23 +126,13 @@ async function streamLines(reply: FastifyReply, lines: AsyncIterable<unknown>): 
   try {
     for await (const line of lines) {
       if (raw.destroyed) return;
-      if (!raw.write(`${JSON.stringify(line)}\n`)) await new Promise<void>((resolve) => drained(raw, resolve));
+      if (!raw.write(`${JSON.stringify(line)}\n`)) await drained(raw);
     }
     raw.end();
   } catch {
     // The head is sent, so the only honest answer left is a broken connection: the client asks again from the start.
     raw.destroy();
   }
-}
-
-function drained(stream: FastifyReply['raw'], resolve: () => void): void {
-  const done = (): void => {
-    stream.off('drain', done);
-    stream.off('close', done);
-    resolve();
-  };
-  stream.on('drain', done);
-  stream.on('close', done);
 }
 
 function asSupercargoError(error: unknown): SupercargoError {

@@ -7,6 +7,8 @@ import type { ErrorCode } from '../model/errors.ts';
 /** Carries one request to one peer. The address and the proof of who we are belong to the transport, not to the request. */
 export interface Transport {
   request(request: TransportRequest): Promise<IncomingMessage>;
+  /** The error that says that this peer stopped answering, for what breaks after the head of an answer. */
+  unreachable(cause: unknown): SupercargoError;
   close(): void;
 }
 
@@ -33,6 +35,7 @@ export function unixTransport(socketPath: string, peer: Peer): Transport {
   const agent = new http.Agent({ keepAlive: true });
   return {
     request: (request) => send(peer, request, (options) => http.request({ ...options, agent, socketPath, host: 'localhost' })),
+    unreachable: (cause) => unreachableError(peer, cause),
     close: () => agent.destroy(),
   };
 }
@@ -45,6 +48,7 @@ export function tlsTransport(address: string, tlsOptions: () => https.RequestOpt
   const agent = new https.Agent({ keepAlive: true, maxCachedSessions: 0 });
   return {
     request: (request) => send(peer, request, (options) => https.request({ ...options, ...tlsOptions(), agent, host, port })),
+    unreachable: (cause) => unreachableError(peer, cause),
     close: () => agent.destroy(),
   };
 }
@@ -76,17 +80,26 @@ function send(peer: Peer, request: TransportRequest, open: Open, again = true): 
       request.timeoutMilliseconds === undefined
         ? undefined
         : setTimeout(() => outgoing.destroy(new Error(`no answer within ${request.timeoutMilliseconds} ms`)), request.timeoutMilliseconds);
+    let responded = false;
     outgoing.on('response', (response) => {
+      responded = true;
       clearTimeout(timer);
       resolve(response);
     });
     outgoing.on('error', (error) => {
       clearTimeout(timer);
+      // What breaks after the head concerns the reader of the body, who is told by the body itself.
+      if (responded) return;
       if (request.signal?.aborted) reject(request.signal.reason as Error);
       // A connection kept from before may have been closed by a restart of the other side. Every call can be repeated.
       else if (again && outgoing.reusedSocket) resolve(send(peer, request, open, false));
-      else reject(new SupercargoError(peer.unreachable, `${peer.title} does not answer: ${error.message}`, { hint: peer.hint, cause: error }));
+      else reject(unreachableError(peer, error));
     });
     outgoing.end(request.body);
   });
+}
+
+function unreachableError(peer: Peer, cause: unknown): SupercargoError {
+  const words = cause instanceof Error ? cause.message : String(cause);
+  return new SupercargoError(peer.unreachable, `${peer.title} does not answer: ${words}`, { hint: peer.hint, cause });
 }

@@ -12,6 +12,7 @@ export interface DockerEngineOptions {
 }
 
 const answerTimeoutMilliseconds = 3000;
+const lockTimeoutMilliseconds = 500;
 
 const containerList = z.array(
   z.object({
@@ -28,10 +29,22 @@ export function createDockerEngine(options: DockerEngineOptions = {}): Container
   const socketPath = options.socketPath ?? '/var/run/docker.sock';
   const processFile = options.processFile ?? '/run/docker.pid';
 
-  // The list, never inspect: inspecting a container that is being started waits for the very call we may be answering.
+  // The list, not an inspection of each: inspecting a container that is being started waits for the very call we may be answering.
   async function listContainers(filter: Record<string, string[]>): Promise<ListedContainer[]> {
     const query = new URLSearchParams({ all: 'true', filters: JSON.stringify(filter) });
     return containerList.parse(await getJson(socketPath, `/containers/json?${query.toString()}`));
+  }
+
+  /**
+   * A container that is being started still has the state from before. But the engine holds its lock from before the first mount until the process
+   * runs, and so does not answer an inspection: silence is the sign.
+   */
+  async function isStarting({ id, state }: ContainerReference): Promise<boolean> {
+    if (!['created', 'exited'].includes(state)) return false;
+    return get(socketPath, `/containers/${id}/json`, lockTimeoutMilliseconds).then(
+      () => false,
+      () => true,
+    );
   }
 
   return {
@@ -40,7 +53,8 @@ export function createDockerEngine(options: DockerEngineOptions = {}): Container
     async containersUsing(volumeName) {
       const listed = await listContainers({ volume: [volumeName] });
       // The filter also matches mount destinations that are called like the volume.
-      return listed.filter((container) => container.Mounts?.some((mount) => mount.Name === volumeName)).map(toReference);
+      const using = listed.filter((container) => container.Mounts?.some((mount) => mount.Name === volumeName)).map(toReference);
+      return Promise.all(using.map(async (container) => ((await isStarting(container)) ? { ...container, state: 'starting' } : container)));
     },
 
     async containerOfProcess(processNumber) {
@@ -93,9 +107,9 @@ async function getJson(socketPath: string, path: string): Promise<unknown> {
   }
 }
 
-function get(socketPath: string, path: string): Promise<{ status: number; body: string }> {
+function get(socketPath: string, path: string, timeoutMilliseconds = answerTimeoutMilliseconds): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, path, signal: AbortSignal.timeout(answerTimeoutMilliseconds) }, (response) => {
+    const call = request({ socketPath, path, signal: AbortSignal.timeout(timeoutMilliseconds) }, (response) => {
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (text: string) => (body += text));

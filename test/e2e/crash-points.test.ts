@@ -101,7 +101,10 @@ async function whileCreating(place: CrashPoint, host: Host, other: Host): Promis
   const records = new Records(cluster, `crash${serial}`);
   await arm(host, place);
   const first = cluster.createVolume(host, records.volume).then(() => records.tryAppend(host));
-  const ended = await recover(host, first.catch(() => null));
+  const ended = await recover(
+    host,
+    first.catch(() => null),
+  );
   if (ended !== null) records.note(ended);
   await cluster.createVolume(host, records.volume);
   await records.append(host);

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Volume } from '../../src/model/records.ts';
+import type { Move, Volume, VolumeUse } from '../../src/model/records.ts';
 import { TEST_IMAGE } from '../../testbed/lab.ts';
 import type { Completed, Host } from '../../testbed/lab.ts';
 import { waitUntil } from '../../testbed/process.ts';
@@ -36,6 +36,10 @@ async function goesOnWriting(host: Host, container: string): Promise<void> {
   await waitUntil(`${container} goes on writing`, async () => (await count(host, container)) > before);
 }
 
+async function blockedBy({ id }: Move): Promise<VolumeUse[]> {
+  return (await cluster.json<Move[]>(h1, 'move', 'ls')).find((move) => move.id === id)?.blockedBy ?? [];
+}
+
 function tryOn(host: Host, volume: string): Promise<Completed> {
   return cluster.inContainer(host, volume, 'cat /data/count', true);
 }
@@ -50,8 +54,14 @@ it('refuses a volume that a container elsewhere uses, says who and where, and gi
   await cluster.createVolume(h1, 'data');
   await cluster.startContainer(h1, 'holder', 'data', countingScript);
   const before = await inspect('data');
-  // h2 has no copy the first time, a replica the second time.
-  for (const _ of ['cold', 'warm']) {
+  for (const replica of ['without', 'with']) {
+    if (replica === 'with') {
+      // A move in advance brings a replica to h2, and is then called off.
+      const move = await cluster.json<Move>(h2, 'volume', 'move', 'data', '--to', 'h2', '--detach');
+      await waitUntil('h2 has a replica', async () => (await cluster.volumeOn(h2, 'data')) !== undefined && (await blockedBy(move)).length > 0);
+      await cluster.run(h2, 'move', 'cancel', move.id);
+      await waitUntil('the replica is known', async () => (await inspect('data')).copies.some(({ kind }) => kind === 'replica'));
+    }
     const refused = await tryOn(h2, 'data');
     expect(refused.exitCode).toBe(125);
     expect(refused.stderr).toContain('Volume "data" is in use on h1 by container holder.');
@@ -59,7 +69,6 @@ it('refuses a volume that a container elsewhere uses, says who and where, and gi
     await undisturbed(before);
     await goesOnWriting(h1, 'holder');
   }
-  expect((await inspect('data')).copies.map(({ kind }) => kind).sort()).toEqual(['live', 'replica']);
 
   // Docker fills an empty volume from the image when it creates a container: it mounts it for that.
   for (const host of [h2, h3]) {
@@ -78,6 +87,24 @@ it('refuses a volume that a container elsewhere uses, says who and where, and gi
   expect(await inspect('data')).toMatchObject({ epoch: before.epoch + 1, placement: { state: 'held' } });
 });
 
+it('refuses without copying a volume that is too large to be copied first', async () => {
+  await cluster.createVolume(h1, 'large');
+  await cluster.inContainer(h1, 'large', 'head -c 100000000 /dev/urandom > /data/bytes');
+  await cluster.startContainer(h1, 'user', 'large');
+  // At this rate the whole volume takes 25 s.
+  await h2.throttle(4_000_000);
+  try {
+    const refused = await tryOn(h2, 'large');
+    expect(refused.stderr).toContain('in use on h1 by container user');
+    const move = (await cluster.json<Move[]>(h1, 'move', 'ls', '--all')).findLast(({ volumeName }) => volumeName === 'large');
+    expect(move?.phase).toBe('aborted');
+    expect(move?.progress?.totalTransferredBytes ?? 0).toBeLessThan(50_000_000);
+  } finally {
+    await h2.throttle(0);
+    await h1.docker('rm', '-f', 'user');
+  }
+});
+
 it('does not hand over what a container still has after the host has unmounted it', async () => {
   await cluster.createVolume(h1, 'unmounted');
   await cluster.startContainer(h1, 'keeper', 'unmounted', countingScript);
@@ -94,7 +121,10 @@ it('does not hand over what a container still has after the host has unmounted i
 it.each([
   { what: 'works in it', script: 'cd "$1"; echo > ready; exec sleep 1000000' },
   { what: 'has a file of it open', script: 'exec 9>"$1/ready"; cd /; exec sleep 1000000' },
-  { what: 'has a deleted file of it mapped', script: 'cp /bin/sleep "$1/ready"; "$1/ready" 1000000 & sleep 0.2; rm "$1/ready"; echo > "$1/ready"; wait' },
+  {
+    what: 'has a deleted file of it mapped',
+    script: 'cp /bin/sleep "$1/ready"; "$1/ready" 1000000 & sleep 0.2; rm "$1/ready"; echo > "$1/ready"; wait',
+  },
 ])('does not hand over while a process of the host $what', async ({ script }) => {
   const name = `held-${randomBytes(4).toString('hex')}`;
   await cluster.createVolume(h1, name);
@@ -123,7 +153,7 @@ it('makes one volume of twenty creates at once from three hosts', async () => {
 
 /** Numbers that look random and are the same in each run. */
 function* pseudoRandom(seed: number): Generator<number, never> {
-  for (let state = seed; ; ) {
+  for (let state = seed; ;) {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     yield state / 2 ** 32;
   }

@@ -20,14 +20,14 @@ beforeAll(async () => {
   await manager.docker('swarm', 'init', '--advertise-addr', manager.address, '--task-history-limit', '50');
   const token = await manager.docker('swarm', 'join-token', '--quiet', 'worker');
   for (const host of cluster.lab.hosts) {
-    if (host !== manager) await host.docker('swarm', 'join', '--token', token.stdout.trim(), '--advertise-addr', host.address, `${manager.address}:2377`);
+    if (host !== manager)
+      await host.docker('swarm', 'join', '--token', token.stdout.trim(), '--advertise-addr', host.address, `${manager.address}:2377`);
   }
   records = new Records(cluster, 'app');
-  await manager.docker(
-    ...['service', 'create', '--detach', '--name', service, '--replicas', '1', '--network', 'host', '--no-resolve-image'],
-    ...['--stop-grace-period', '1s', '--restart-delay', '1s', '--constraint', 'node.role==worker'],
-    ...['--mount', 'type=volume,volume-driver=supercargo,source=app,target=/data', TEST_IMAGE, 'sh', '-c', writerScript],
-  );
+  const placement = ['--replicas', '1', '--network', 'host', '--constraint', 'node.role==worker', '--no-resolve-image'];
+  const restart = ['--stop-grace-period', '1s', '--restart-delay', '1s'];
+  const mount = ['--mount', 'type=volume,volume-driver=supercargo,source=app,target=/data'];
+  await manager.docker('service', 'create', '--detach', '--name', service, ...placement, ...restart, ...mount, TEST_IMAGE, 'sh', '-c', writerScript);
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -60,7 +60,7 @@ async function availability(host: Host, state: 'active' | 'drain'): Promise<void
   await manager.docker('node', 'update', '--availability', state, host.name);
 }
 
-/** Takes over what a task that has ended acknowledged; the next one must find all of it. */
+/** Takes over what a task acknowledged; whatever runs next must find all of it. Once for each task, when it has ended. */
 async function noteTask({ host, container }: { host: Host; container: string }): Promise<void> {
   records.note(await host.docker('logs', container));
 }
@@ -77,7 +77,6 @@ test('a service follows the drain of its node, again and again', async () => {
     await availability(task.host, 'drain');
     const next = await runningTask(...others);
     await noteTask(task);
-    await noteTask(next);
     await availability(task.host, 'active');
     task = next;
   }
@@ -88,24 +87,31 @@ test('started first, the new task is refused while the old one runs, and takes o
   const workers = [cluster.host('h2'), cluster.host('h3')];
   const old = await runningTask(...workers);
   const target = workers.find((host) => host !== old.host)!;
-  await manager.docker(
-    ...['service', 'update', '--detach', '--no-resolve-image', '--update-order', 'start-first', '--update-failure-action', 'continue'],
-    ...['--update-monitor', '1s', '--constraint-add', `node.hostname==${target.name}`, service],
+  const startFirst = ['--update-order', 'start-first', '--update-failure-action', 'continue', '--update-monitor', '1s'];
+  const there = ['--constraint-add', `node.hostname==${target.name}`];
+  await manager.docker('service', 'update', '--detach', '--no-resolve-image', ...startFirst, ...there, service);
+  await waitUntil(
+    'the new task is refused',
+    async () => new RegExp(`^${target.name} .*in use on ${old.host.name} by container`, 'm').test(await taskErrors()),
+    rescheduleMilliseconds,
   );
-  await waitUntil('the new task is refused', async () => new RegExp(`^${target.name} .*in use on ${old.host.name} by container`, 'm').test(await taskErrors()), rescheduleMilliseconds);
   expect(await taskOn(old.host)).toBe(old.container);
   await availability(old.host, 'drain');
-  const next = await runningTask(target);
+  await runningTask(target);
   await noteTask(old);
-  await noteTask(next);
   await availability(old.host, 'active');
 });
 
 test('after the service has gone, nothing holds the volume', async () => {
   const task = await runningTask(cluster.host('h2'), cluster.host('h3'));
+  await noteTask(task);
   await manager.docker('service', 'rm', service);
   await waitUntil('the task has ended', async () => (await taskOn(task.host)) === undefined, rescheduleMilliseconds);
-  await waitUntil('its container is gone', async () => (await task.host.docker('ps', '--all', '--quiet')).stdout.trim() === '', rescheduleMilliseconds);
+  await waitUntil(
+    'its container is gone',
+    async () => (await task.host.docker('ps', '--all', '--quiet')).stdout.trim() === '',
+    rescheduleMilliseconds,
+  );
   await expectClean(cluster, records.volume);
   await records.append(manager);
   expect(await expectClean(cluster, records.volume)).toBe('h1');

@@ -34,19 +34,19 @@ export interface DirectTransportOptions {
 
 /** Carries requests by function call: the same routes, schemas and errors as over a socket, without one. The network's faults are asked for at each request. */
 export function directTransport(options: DirectTransportOptions): Transport {
-  return { request: (request) => carry(options, request), close: () => undefined };
+  const unreachable = (cause: unknown): SupercargoError => new SupercargoError(options.unreachable.code, options.unreachable.message, { cause });
+  return { request: (request) => carry(options, request), unreachable, close: () => undefined };
 }
 
 async function carry(options: DirectTransportOptions, request: TransportRequest): Promise<IncomingMessage> {
   const fault = options.fault(request);
   const target = options.target();
-  const lost = (): SupercargoError => new SupercargoError(options.unreachable.code, options.unreachable.message);
-  if (fault === 'refuse' || target === undefined || !target.incarnation.alive) throw lost();
+  if (fault === 'refuse' || target === undefined || !target.incarnation.alive) throw lost(options);
   request.signal?.throwIfAborted();
   const settled = new AbortController();
-  const gaveUp = request.timeoutMilliseconds === undefined ? [] : [options.clock.sleep(request.timeoutMilliseconds, settled.signal).then(() => Promise.reject(lost()))];
+  const gaveUp = request.timeoutMilliseconds === undefined ? [] : [options.clock.sleep(request.timeoutMilliseconds, settled.signal).then(() => Promise.reject(lost(options)))];
   for (const each of gaveUp) each.catch(() => undefined);
-  const died = target.incarnation.died.catch(() => Promise.reject(lost()));
+  const died = target.incarnation.died.catch(() => Promise.reject(lost(options)));
   try {
     const answer = serve(options, target, request, fault);
     // Whoever gives up leaves an answer behind that nobody reads.
@@ -54,7 +54,7 @@ async function carry(options: DirectTransportOptions, request: TransportRequest)
     const response = await Promise.race([answer, died, aborted(request.signal, settled.signal), ...gaveUp]);
     if (fault === 'lose-answer') {
       response.destroy();
-      throw lost();
+      throw lost(options);
     }
     if (fault !== 'duplicate') return response;
     response.destroy();
@@ -65,6 +65,10 @@ async function carry(options: DirectTransportOptions, request: TransportRequest)
   } finally {
     settled.abort();
   }
+}
+
+function lost({ unreachable }: DirectTransportOptions, cause?: unknown): SupercargoError {
+  return new SupercargoError(unreachable.code, unreachable.message, { cause });
 }
 
 function aborted(signal: AbortSignal | undefined, done: AbortSignal): Promise<never> {

@@ -27,7 +27,8 @@ export interface SimulationOptions {
   fault?: (request: TransportRequest & { from: string; to: string }) => Fault;
 }
 
-const stepMilliseconds = 50;
+/** How often a condition is looked at, ever more rarely: time in between passes event by event all the same. Milliseconds. */
+const stepMilliseconds = { first: 20, most: 1000 };
 
 /** A whole cluster in one process: the real name server and agents over fake machines and a clock that only moves when told. */
 export class SimulatedCluster {
@@ -85,6 +86,7 @@ export class SimulatedCluster {
       address: 'ns:1',
       joinAddress: 'ns:2',
       sessionMilliseconds: 15_000,
+      onDefect: (error) => this.log.push(`${this.clock.monotonicMilliseconds()} ns defect ${String(error)}`),
     });
     const stop = new AbortController();
     incarnation.onDeath(() => stop.abort());
@@ -114,11 +116,11 @@ export class SimulatedCluster {
   /** Lets time pass until the condition holds. */
   async until(condition: () => boolean | Promise<boolean>, what: string, limitMilliseconds = 400_000): Promise<void> {
     const end = this.clock.monotonicMilliseconds() + limitMilliseconds;
-    for (;;) {
+    for (let step = stepMilliseconds.first; ; step = Math.min(step * 1.5, stepMilliseconds.most)) {
       await this.pass(0);
       if (await condition()) return;
       if (this.clock.monotonicMilliseconds() >= end) throw new Error(`waited ${limitMilliseconds} ms in vain until ${what}`);
-      await this.pass(stepMilliseconds);
+      await this.pass(Math.round(step));
     }
   }
 

@@ -98,7 +98,7 @@ export class SimulatedHost {
     const gatedClock = incarnation.wrap(clock, 'monotonicMilliseconds', 'wallMilliseconds');
     const store = incarnation.wrap(this.#disk(), 'watch');
     const peer = (to: string): ReturnType<ConstructorParameters<typeof Agent>[0]['connectToPeer']> => {
-      const transport = incarnation.wrap(toPeer(id, to), 'close');
+      const transport = incarnation.wrap(toPeer(id, to), 'close', 'unreachable');
       return { transport, client: createClient(peerRoutes, transport) };
     };
     const agent = new Agent({
@@ -112,7 +112,7 @@ export class SimulatedHost {
       system: incarnation.wrap(this.machine.system),
       engine: incarnation.wrap(this.machine.engine),
       state: await LocalState.open(store, gatedClock),
-      nameServer: createClient(routes, incarnation.wrap(toNameServer(id), 'close')),
+      nameServer: createClient(routes, incarnation.wrap(toNameServer(id), 'close', 'unreachable')),
       connectToPeer: (host) => peer(host.id),
       verifyTicket: async (ticket, destination) => {
         const claims = JSON.parse(ticket) as { move: string; volume: string; epoch: number; source: string; destination: string };

@@ -17,8 +17,9 @@ export function addClusterCommands(program: Command, cli: Cli): void {
     .command('invite')
     .description('make a single-use token and print the command that another host joins with')
     .option('--lifetime <duration>', 'how long the token can be used', (value: string) => parseDuration('--lifetime', value), 600_000)
-    .addHelpText('after', examples('supercargo invite', 'supercargo invite --lifetime 1h --json'))
-    .action(({ lifetime }: { lifetime: number }) => invite(cli, lifetime));
+    .option('--host <name>', 'for a host of the cluster whose certificate ran out: it comes back under its identity')
+    .addHelpText('after', examples('supercargo invite', 'supercargo invite --lifetime 1h --json', 'supercargo invite --host h2'))
+    .action(({ lifetime, host }: { lifetime: number; host?: string }) => invite(cli, lifetime, host));
 
   program
     .command('join')
@@ -39,8 +40,8 @@ export function addClusterCommands(program: Command, cli: Cli): void {
     .action((address: string, options: JoinCommandOptions) => join(cli, address, options));
 }
 
-async function invite(cli: Cli, lifetimeMilliseconds: number): Promise<void> {
-  const made = await cli.api((api) => api.createInvite({ body: { lifetimeMilliseconds } }));
+async function invite(cli: Cli, lifetimeMilliseconds: number, host: string | undefined): Promise<void> {
+  const made = await cli.api((api) => api.createInvite({ body: { lifetimeMilliseconds, ...(host === undefined ? {} : { host }) } }));
   const command = `supercargo join ${made.joinAddress} --token ${made.token} --ca-fingerprint ${made.fingerprint}`;
   cli.output.result({ ...made, command }, () => [command]);
   if (!cli.output.json) cli.output.note(`Run it on the new host. It works once, until ${made.expiresAt}.`);

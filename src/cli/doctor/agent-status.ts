@@ -20,6 +20,7 @@ export function examineStatus(status: AgentStatus, nowMilliseconds: number): Fin
 }
 
 function examineNameServer({ nameServer }: AgentStatus): Finding {
+  if (nameServer.problem !== null) return problem(nameServer.problem, 'Until then this host decides nothing; its containers go on.');
   if (nameServer.connected) return ok(`The name server at ${nameServer.address} answers.`);
   return problem(
     `The name server at ${nameServer.address} does not answer.`,

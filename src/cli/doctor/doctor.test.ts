@@ -15,7 +15,7 @@ const healthy: AgentStatus = {
   cluster: 'c',
   host: { id: 'hst_1', name: 'h1', address: '10.0.0.1:7471' },
   version: '1',
-  nameServer: { address: '10.0.0.1:7470', connected: true },
+  nameServer: { address: '10.0.0.1:7470', connected: true, problem: null },
   certificateExpiresAt: '2026-11-30T12:00:00Z',
   pool: { driver: 'btrfs', location: '/dev/vdb', capacityBytes: 1000, usedBytes: 500 },
   volumes: [{ name: 'v', id: 'vol_1', live: 'writable', mounted: true, references: 1, grant: 'held', uses: [], problem: null }],
@@ -28,7 +28,8 @@ describe('what the agent says', () => {
   });
 
   it.each([
-    ['problem', /name server at .* does not answer/, { nameServer: { address: 'a:1', connected: false } }],
+    ['problem', /name server at .* does not answer/, { nameServer: { address: 'a:1', connected: false, problem: null } }],
+    ['problem', /set back/, { nameServer: { address: 'a:1', connected: false, problem: 'It was set back (accept it)' } }],
     ['problem', /expired/, { certificateExpiresAt: '2026-11-23T11:59:59Z' }],
     ['warning', /valid for 30 min/, { certificateExpiresAt: '2026-11-23T12:30:00Z' }],
     ['problem', /no pool/, { pool: null }],

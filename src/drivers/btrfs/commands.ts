@@ -23,6 +23,25 @@ export class BtrfsCommands {
     await this.#btrfs('subvolume', 'snapshot', ...(mode === 'readonly' ? ['-r'] : []), source, target);
   }
 
+  /** Deletes one subvolume, durably. @throws wrong-state if users made subvolumes inside it: those are in no snapshot, so they must not go with it */
+  async deleteSubvolume(path: string): Promise<void> {
+    try {
+      await this.#btrfs('subvolume', 'delete', '--commit-after', path);
+    } catch (error) {
+      if (!isSupercargoError(error) || !error.message.includes('Directory not empty')) throw error;
+      throw new SupercargoError('wrong-state', `${path} has subvolumes inside, which are in no snapshot. It is kept.`, {
+        hint: `btrfs subvolume list -o ${path} shows them; save what is needed and delete them.`,
+        cause: error,
+      });
+    }
+  }
+
+  /** Paths, from the root of the pool, of the subvolumes directly inside a subvolume. */
+  async subvolumesInside(path: string): Promise<string[]> {
+    const lines = (await this.#btrfs('subvolume', 'list', '-o', path)).split('\n');
+    return lines.flatMap((line) => /^ID \d+ gen \d+ top level \d+ path (.*)$/.exec(line)?.[1] ?? []);
+  }
+
   /**
    * Deletes subvolumes with all subvolumes that users made inside them, and waits for the commit: without it a power loss would bring them back.
    */
@@ -86,6 +105,9 @@ export class BtrfsCommands {
   /** Bytes of the extents in a subvolume that came after a generation (0: all). Reads metadata only, and only what changed. */
   async extentBytes(path: string, afterGeneration: number): Promise<number> {
     const child = spawnPiped('btrfs', ['subvolume', 'find-new', path, String(afterGeneration + 1)]);
+    // An estimate that cannot be had is no reason to fail: what it is for goes on without.
+    child.on('error', () => child.stdout.destroy());
+    child.stdin.on('error', () => undefined);
     child.stdin.end();
     child.stderr.resume();
     let bytes = 0;

@@ -175,14 +175,28 @@ describe('btrfs pool', () => {
     const volume = newIdentifier('vol');
     await driver.createLive(volume);
     const inside = (name: string) => join(driver.livePath(volume), name);
+    await driver.createSnapshot(volume, newIdentifier('snp'));
     execFileSync('btrfs', ['-q', 'subvolume', 'create', inside('nested')]);
     execFileSync('btrfs', ['-q', 'subvolume', 'create', inside('nested/odd\nname')]);
     execFileSync('btrfs', ['-q', 'subvolume', 'snapshot', '-r', inside('nested'), inside('snapshot')]);
-    await driver.createSnapshot(volume, newIdentifier('snp'));
     await driver.setLiveReadOnly(volume, true);
     await driver.deleteVolume(volume);
     expect(await driver.list()).toEqual([]);
     expect(execFileSync('btrfs', ['subvolume', 'list', join(workshop.scratch, 'pool')], { encoding: 'utf8' })).toBe('');
+  });
+
+  it('takes no snapshot that would lack a subvolume inside the volume, and never deletes one with the live copy', async () => {
+    const driver = workshop.driver(options('pool'));
+    await driver.open();
+    const volume = newIdentifier('vol');
+    await driver.createLive(volume);
+    const nested = join(driver.livePath(volume), 'nested');
+    execFileSync('btrfs', ['-q', 'subvolume', 'create', nested]);
+    writeFileSync(join(nested, 'file'), 'precious');
+    await expect(driver.createSnapshot(volume, newIdentifier('snp'))).rejects.toMatchObject({ code: 'not-supported', message: expect.stringContaining('nested') });
+    await expect(driver.deleteLive(volume)).rejects.toMatchObject({ code: 'wrong-state' });
+    expect(readFileSync(join(nested, 'file'), 'utf8')).toBe('precious');
+    expect((await driver.inspect(volume)).snapshots).toEqual([]);
   });
 
   it('is not passed on to other mount namespaces', async () => {

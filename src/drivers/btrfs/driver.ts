@@ -34,8 +34,8 @@ export function createBtrfsDriver(options: BtrfsDriverOptions): VolumeDriver {
 }
 
 /**
- * Volumes as subvolumes of a btrfs on a disk or a file. Snapshots are instant and hold no copy of the data. Subvolumes that a user makes inside a
- * volume (Docker in Docker with its btrfs driver, systemd-nspawn) are deleted with it, but are not part of its snapshots: they do not move.
+ * Volumes as subvolumes of a btrfs on a disk or a file. Snapshots are instant and hold no copy of the data. A volume in
+ * which its users made subvolumes (Docker in Docker with its btrfs driver, systemd-nspawn) cannot be snapshotted, because they would be missing.
  */
 class BtrfsDriver implements VolumeDriver {
   readonly info: DriverInfo = { name: 'btrfs', transfer: 'stream', sizeLimit: true };
@@ -113,7 +113,7 @@ class BtrfsDriver implements VolumeDriver {
   }
 
   async deleteLive(volume: string): Promise<void> {
-    if (await isSubvolume(this.#layout.live(volume))) await this.#commands.deleteSubvolumes(this.#directory, [this.#layout.live(volume)]);
+    if (await isSubvolume(this.#layout.live(volume))) await this.#commands.deleteSubvolume(this.#layout.live(volume));
   }
 
   async setSizeLimit(volume: string, sizeBytes: number | null): Promise<void> {
@@ -128,6 +128,7 @@ class BtrfsDriver implements VolumeDriver {
   async createSnapshot(volume: string, snapshot: string): Promise<void> {
     if ((await this.#layout.findSnapshot(volume, snapshot)) !== undefined) return;
     const live = await this.#requireLive(volume);
+    await this.#refuseNested(live);
     const target = this.#layout.reserveSnapshot(volume, snapshot);
     if (target === undefined) return;
     try {
@@ -141,7 +142,7 @@ class BtrfsDriver implements VolumeDriver {
   async deleteSnapshot(volume: string, snapshot: string): Promise<void> {
     const path = await this.#layout.findSnapshot(volume, snapshot);
     if (path === undefined) return;
-    await this.#commands.deleteSubvolumes(this.#directory, [path]);
+    await this.#commands.deleteSubvolume(path);
     await rmdir(dirname(path));
   }
 
@@ -176,6 +177,16 @@ class BtrfsDriver implements VolumeDriver {
     const path = await this.#layout.findSnapshot(volume, snapshot);
     if (path !== undefined) return path;
     throw new SupercargoError('not-found', `There is no snapshot ${snapshot} of volume ${volume} in the pool.`);
+  }
+
+  /** A snapshot has an empty directory where a subvolume inside the volume is: better no snapshot than one that lacks data. */
+  async #refuseNested(live: string): Promise<void> {
+    const [first, ...others] = await this.#commands.subvolumesInside(live);
+    if (first === undefined) return;
+    const more = others.length === 0 ? '' : ` and ${others.length} more`;
+    throw new SupercargoError('not-supported', `The volume has btrfs subvolumes inside (${first.slice(first.indexOf('/live/') + 6)}${more}), which no snapshot holds.`, {
+      hint: 'Turn them into plain directories: a program that runs on btrfs made them, for example Docker with its btrfs storage driver.',
+    });
   }
 
   async #requireLive(volume: string): Promise<string> {

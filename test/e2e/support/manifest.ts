@@ -50,8 +50,8 @@ chown -h 1234:4321 dangling-link
 mkfifo -m 640 fifo
 mknod -m 660 null-device c 1 3
 mknod -m 600 block-device b 7 200
-truncate -s 1G sparse
-printf middle | dd of=sparse bs=1 seek=700000000 conv=notrunc status=none
+truncate -s 200M sparse
+printf middle | dd of=sparse bs=1 seek=150000000 conv=notrunc status=none
 echo attributes > attributes
 setfattr -n user.comment -v 'kept on every host' attributes
 setfattr -n user.binary -v 0x00ff007f80 attributes

@@ -1,0 +1,75 @@
+import { newIdentifier } from '../model/identifiers.ts';
+import { ManualClock } from '../ports/manual-clock.ts';
+import type { Store } from '../ports/store.ts';
+import type { Routes } from '../protocol/routes.ts';
+import type { Handlers, RequestContext } from '../protocol/server.ts';
+import { enrolLocalHost, ensureCluster } from './enrolment.ts';
+import { createNameServer } from './name-server.ts';
+import type { NameServer } from './name-server.ts';
+
+/** A name server for tests, over a store of the test's choice, whose handlers are called as whoever is named. */
+export class TestNameServer {
+  readonly clock: ManualClock;
+  readonly store: Store;
+  /** What it met and survived. */
+  readonly defects: unknown[];
+  readonly #server: NameServer;
+
+  private constructor(server: NameServer, clock: ManualClock, defects: unknown[]) {
+    this.defects = defects;
+    this.#server = server;
+    this.store = server.context.store;
+    this.clock = clock;
+  }
+
+  static async start(store: Store, clock: ManualClock): Promise<TestNameServer> {
+    const defects: unknown[] = [];
+    const server = await createNameServer({
+      store,
+      clock,
+      random: (length) => Buffer.from(newIdentifier('vol').slice(4), 'hex').subarray(0, length),
+      issuer: {
+        issueHostCertificate: async (host) => `certificate of ${host}`,
+        authorities: () => ['authority'],
+        fingerprint: () => 'fingerprint',
+        signTicket: async (claims) => JSON.stringify(claims),
+      },
+      address: 'ns:7470',
+      joinAddress: 'ns:7471',
+      sessionMilliseconds: 15_000,
+      onDefect: (error) => defects.push(error),
+    });
+    await ensureCluster(server.context, { id: newIdentifier('clu'), name: 'test', createdAt: server.context.repository.now() });
+    return new TestNameServer(server, clock, defects);
+  }
+
+  get handlers(): Handlers<Routes> {
+    return this.#server.handlers;
+  }
+
+  run(signal: AbortSignal): Promise<void> {
+    return this.#server.run(signal);
+  }
+
+  /** Enrols a host. @returns its identifier */
+  async addHost(name: string): Promise<string> {
+    const { host } = await enrolLocalHost(this.#server.context, { name, address: `${name}:7472`, request: `request of ${name}` }, null);
+    return host.id;
+  }
+
+  /** The handlers as one caller sees them: a host by its identifier, or the operator. */
+  as(host: string | null, options: { signal?: AbortSignal; ifMatch?: string; onEntityTag?: (tag: string) => void } = {}): Calls {
+    const context: RequestContext = {
+      caller: host === null ? 'operator' : 'host',
+      host,
+      signal: options.signal ?? new AbortController().signal,
+      ifMatch: options.ifMatch,
+      setEntityTag: options.onEntityTag ?? (() => undefined),
+    };
+    const bound = Object.entries(this.handlers).map(([name, handler]) => [name, (input: never) => (handler as (input: never, context: RequestContext) => unknown)(input, context)]);
+    return Object.fromEntries(bound) as Calls;
+  }
+}
+
+/** Every handler without its second parameter. */
+export type Calls = { [K in keyof Handlers<Routes>]: (input: Partial<Parameters<Handlers<Routes>[K]>[0]>) => ReturnType<Handlers<Routes>[K]> };
