@@ -78,13 +78,13 @@ async function awaitRelease(context: AgentContext, actor: VolumeActor, move: Mov
     if (left > 0 || now.blockedBy.length === 0 || !view.synced) {
       const heard = await nextChangeOrTimeout(context, actor, sourceCheckMilliseconds, signal);
       // A source that is gone will never release. An operator's move waits for it; a container that starts must not.
-      if (!heard && move.reason === 'mount' && view.synced) await requirePeer(context, move.from, onSource(context, move));
+      if (!heard && now.reason === 'mount' && view.synced) await requirePeer(context, move.from, onSource(context, move));
       continue;
     }
     const { bytes, final } = await pullRound(context, move, progress, signal);
-    if (final) return;
     interval = bytes < smallDeltaBytes ? Math.min(interval * 2, freshenMilliseconds.most) : freshenMilliseconds.first;
-    freshenAt = clock.monotonicMilliseconds() + interval;
+    // Once released, as the source itself says, there is nothing to freshen: the record will say so in a moment.
+    freshenAt = final ? Infinity : clock.monotonicMilliseconds() + interval;
   }
 }
 

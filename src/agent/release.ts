@@ -70,9 +70,11 @@ export async function relinquishForRemoval(context: AgentContext, volume: Volume
   const uses = await usesAfterLinger(context, volume);
   if (uses.length > 0) return uses;
   const grant = context.state.grant(volume.id);
-  if (grant !== null) await context.state.setGrant(volume.id, { ...grant, state: 'releasing' });
+  // One that was released already stays so: only a new epoch may end that.
+  const held = grant !== null && grant.state !== 'released';
+  if (held) await context.state.setGrant(volume.id, { ...grant, state: 'releasing' });
   const late = await stopWriters(context, volume);
-  if (late.length > 0 && grant !== null) await undoRelease(context, volume, grant.epoch);
+  if (late.length > 0 && held) await undoRelease(context, volume, grant.epoch);
   return late;
 }
 

@@ -17,6 +17,12 @@ export async function applyClaim(transaction: Transaction, volume: Volume, host:
     return result;
   }
   if (result.volume !== volume) transaction.record('volume.held', volume.name, name, `Volume "${volume.name}" is held by ${name} (epoch ${result.volume.epoch}).`);
-  const { placement } = result.volume;
-  return { volume: result.volume, move: placement.state === 'moving' ? await findMove(transaction, placement.move) : null };
+  const joined = result.volume.placement.state === 'moving' ? await findMove(transaction, result.volume.placement.move) : null;
+  if (joined !== null && joined.reason === 'mount' && opening.reason === 'operator') {
+    // An operator's move waits for the users on the source, where a mount's would be refused.
+    const upgraded: Move = { ...joined, reason: 'operator' };
+    transaction.put(keys.move(joined.id), upgraded);
+    return { volume: result.volume, move: upgraded };
+  }
+  return { volume: result.volume, move: joined };
 }

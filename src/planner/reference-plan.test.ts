@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { staleSessions } from './reference-plan.ts';
 
-const session = (name: string, ageMilliseconds: number, engine: string | null = 'run 1') => ({ session: name, count: 1, engine, ageMilliseconds });
+const session = (name: string, ageMilliseconds: number, engine: string | null = 'run 1') => ({ session: name, count: 1, answered: true, engine, ageMilliseconds });
 
 describe('a session that the kernel shows no use for', () => {
   it('is void once its engine is gone, whatever its age', () => {
@@ -10,7 +10,7 @@ describe('a session that the kernel shows no use for', () => {
   });
 
   it('counts while a container that names the volume is or may be about to use it', () => {
-    for (const state of ['running', 'paused', 'restarting']) {
+    for (const state of ['starting', 'running', 'paused', 'restarting']) {
       expect(staleSessions({ references: [session('a', 1e9)], engine: 'run 1', containerStates: ['exited', state] })).toEqual([]);
     }
   });

@@ -86,7 +86,10 @@ function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
 /** From the name server's word that this host holds the volume to a live copy and a durable grant; empty if all that is so already. */
 function planAcquisition(facts: VolumeFacts, volume: Volume): Step[] {
   const { grant, live } = facts;
-  if (grant?.state === 'held') return grant.epoch === volume.epoch ? planHeld(facts) : [complain(`This host's own grant is of epoch ${grant.epoch}, the name server's record of ${volume.epoch}. One of them was set back to an older state; nothing is touched.`)];
+  if (grant !== null && (grant.epoch > volume.epoch || (grant.state !== 'released' && grant.epoch !== volume.epoch))) {
+    return [complain(`This host's own grant is of epoch ${grant.epoch}, the name server's record of ${volume.epoch}: one of them was set back to an older state. Nothing is touched.`)];
+  }
+  if (grant !== null && grant.state !== 'released') return planHeld(facts);
   const finish: Step[] = [
     { do: 'report-copy', kind: 'live' },
     { do: 'take-grant', epoch: volume.epoch },

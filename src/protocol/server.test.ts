@@ -70,9 +70,17 @@ beforeEach(async () => {
   await start();
 });
 
+async function stop(): Promise<void> {
+  await new Promise<void>((resolve) => {
+    app.server.close(() => resolve());
+    app.server.closeAllConnections();
+  });
+  await app.close();
+}
+
 afterEach(async () => {
   transport.close();
-  await app.close();
+  await stop();
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -163,13 +171,18 @@ describe('a stream', () => {
   });
 
   it('that fails in the middle is a broken connection, not an end', async () => {
+    const arrived = Promise.withResolvers<void>();
     follow = async function* () {
       yield { number: 1 };
+      await arrived.promise;
       throw new Error('lost');
     };
     const numbers: number[] = [];
     const read = async (): Promise<void> => {
-      for await (const { number } of client().follow({})) numbers.push(number);
+      for await (const { number } of client().follow({})) {
+        numbers.push(number);
+        arrived.resolve();
+      }
     };
     await expect(read()).rejects.toThrow();
     expect(numbers).toEqual([1]);
@@ -207,13 +220,13 @@ describe('a stream', () => {
 
 describe('a client', () => {
   it('says who does not answer', async () => {
-    await app.close();
+    await stop();
     await expect(client().write({ body: { size: 1 } })).rejects.toMatchObject({ code: 'host-unreachable', hint: 'Start it.', message: expect.stringContaining('The server') as string });
   });
 
   it('goes on after a restart of the server, over the connection that it had kept', async () => {
     expect(await client().write({ body: { size: 1 } })).toEqual({ size: 1 });
-    await app.close();
+    await stop();
     await start();
     expect(await client().write({ body: { size: 2 } })).toEqual({ size: 2 });
   });

@@ -1,0 +1,129 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { abort, commit, confirmRemoval, isGone, reclaim, recordCopy, release } from '../model/placement.ts';
+import { SupercargoError } from '../model/errors.ts';
+import { factsArbitrary, self } from './facts.contract.ts';
+import { describeSteps, planVolume } from './volume-plan.ts';
+import type { Step, VolumeFacts } from './volume-plan.ts';
+
+/** What a step does to the facts, when all goes well: the agent and the name server in a few lines. */
+function perform(facts: VolumeFacts, step: Step): VolumeFacts {
+  const { volume, move, grant } = facts;
+  switch (step.do) {
+    case 'create-live':
+    case 'resume-live':
+      return { ...facts, live: 'writable' };
+    case 'activate':
+      if (facts.live !== 'absent') throw new SupercargoError('wrong-state', 'There is a live copy already.');
+      return { ...facts, live: 'writable', snapshots: facts.snapshots.includes(step.snapshot) ? facts.snapshots : [...facts.snapshots, step.snapshot] };
+    case 'delete-live':
+      return { ...facts, live: 'absent', mounted: false };
+    case 'protect-live':
+      return { ...facts, live: 'readonly' };
+    case 'report-copy': {
+      const nothing = facts.live === 'absent' && facts.snapshots.length === 0;
+      return { ...facts, volume: volume && recordCopy(volume, self, nothing ? null : { host: self, kind: step.kind, snapshots: facts.snapshots }) };
+    }
+    case 'take-grant':
+      return { ...facts, grant: { epoch: step.epoch, state: 'held', move: null, snapshot: null } };
+    case 'undo-release':
+      return { ...facts, live: 'writable', grant: grant && { epoch: grant.epoch, state: 'held', move: null, snapshot: null } };
+    case 'reclaim':
+      return { ...facts, volume: volume && reclaim(volume, self, step.epoch) };
+    case 'unmount':
+      return { ...facts, mounted: false };
+    case 'release':
+      return { ...facts, live: 'readonly', mounted: false, grant: { epoch: step.epoch, state: 'released', move: step.move, snapshot: 's4' }, snapshots: [...facts.snapshots, 's4'] };
+    case 'rededicate-release':
+      return { ...facts, grant: grant && { ...grant, move: step.move } };
+    case 'report-release':
+      return volume !== null && move !== null && grant?.snapshot != null ? { ...facts, ...release(volume, move, grant.snapshot) } : facts;
+    case 'drop-snapshots':
+      return { ...facts, snapshots: facts.snapshots.filter((snapshot) => !step.snapshots.includes(snapshot)) };
+    case 'confirm-removal':
+      return { ...facts, live: facts.live === 'absent' ? 'absent' : 'readonly', mounted: false, volume: volume && confirmRemoval(volume, self) };
+    case 'delete-copy': {
+      const changed = volume && recordCopy(volume, self, null);
+      return { ...facts, live: 'absent', snapshots: [], grant: null, mounted: false, volume: changed !== null && isGone(changed) ? null : changed };
+    }
+    case 'receive-move':
+    case 'complain':
+      return facts;
+  }
+}
+
+/** Plans and acts until nothing changes. @returns the plans, the last of which is final */
+function converge(facts: VolumeFacts): { facts: VolumeFacts; plans: string[] } {
+  let current = facts;
+  const plans: string[] = [];
+  for (let round = 0; round < 12; round += 1) {
+    const steps = planVolume(current);
+    plans.push(describeSteps(steps));
+    const before = JSON.stringify(current);
+    for (const step of steps) current = perform(current, step);
+    if (JSON.stringify(current) === before) return { facts: current, plans };
+  }
+  throw new Error(`does not come to rest: ${plans.join(' | ')}`);
+}
+
+describe('plan and act', () => {
+  it('come to rest from whatever facts', () => {
+    fc.assert(
+      fc.property(factsArbitrary, (facts) => {
+        const { plans } = converge(facts);
+        expect(plans.at(-1)).toMatch(/^$|receive-move|complain/);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it('end, for a holder, with a writable copy and a grant of the present epoch, or with a complaint', () => {
+    fc.assert(
+      fc.property(
+        factsArbitrary.filter(({ volume }) => volume?.placement.state === 'held' && volume.placement.host === self),
+        (start) => {
+          const { facts, plans } = converge(start);
+          if (plans.at(-1)?.includes('complain')) return;
+          expect(facts).toMatchObject({ live: 'writable', grant: { state: 'held', epoch: facts.volume?.epoch } });
+          if (facts.references === 0) expect(facts.mounted).toBe(false);
+        },
+      ),
+      { numRuns: 1000 },
+    );
+  });
+
+  it('end, for everybody else, without a copy that can be written to', () => {
+    fc.assert(
+      fc.property(
+        factsArbitrary.filter(({ volume }) => volume?.placement.state === 'held' && volume.placement.host !== self),
+        (start) => {
+          const { facts, plans } = converge(start);
+          expect(facts.live).not.toBe('writable');
+          if (!plans.at(-1)?.includes('complain')) expect(facts.live).toBe('absent');
+        },
+      ),
+      { numRuns: 1000 },
+    );
+  });
+
+  it('release when the destination is ready, and go on under a new epoch when the move ends all the same', () => {
+    fc.assert(
+      fc.property(
+        factsArbitrary.filter(({ volume, move }) => volume?.placement.state === 'moving' && volume.placement.from === self && move?.phase === 'ready'),
+        fc.boolean(),
+        (start, committed) => {
+          const { facts, plans } = converge(start);
+          if (plans.at(-1)?.includes('complain')) return;
+          expect(facts).toMatchObject({ move: { phase: 'released' }, live: expect.not.stringMatching('writable') as string, grant: { state: 'released' } });
+          const { volume, move } = facts;
+          if (volume === null || move === null) throw new Error('the records are gone');
+          const ended = committed ? commit(volume, move, '') : abort(volume, move, null, '');
+          const after = converge({ ...facts, volume: ended.volume, move: null });
+          if (committed) expect(after.facts.live).toBe('absent');
+          else if (!after.plans.at(-1)?.includes('complain')) expect(after.facts).toMatchObject({ live: 'writable', grant: { state: 'held', epoch: volume.epoch + 1 } });
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+});

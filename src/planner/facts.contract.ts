@@ -1,0 +1,74 @@
+import fc from 'fast-check';
+import type { Grant } from '../model/grant.ts';
+import type { Copy, Move, Placement, Volume } from '../model/records.ts';
+import type { VolumeFacts } from './volume-plan.ts';
+
+const now = '2026-01-01T00:00:00.000Z';
+export const [self, other, third] = ['hst_self', 'hst_other', 'hst_third'] as const;
+
+export function volumeOf(placement: Placement, epoch = 3, copies: Copy[] = []): Volume {
+  return { id: 'vol_1', name: 'data', class: 'default', driver: 'btrfs', sizeBytes: null, labels: {}, createdAt: now, epoch, placement, copies };
+}
+
+export function moveOf(phase: Move['phase'], from: string = self, to: string = other, reason: Move['reason'] = 'mount'): Move {
+  const finalSnapshot = phase === 'released' || phase === 'committed' ? 's2' : null;
+  return {
+    id: 'mov_1',
+    volume: 'vol_1',
+    volumeName: 'data',
+    from,
+    to,
+    epoch: 3,
+    reason,
+    phase,
+    blockedBy: [],
+    finalSnapshot,
+    progress: null,
+    error: null,
+    startedAt: now,
+    endedAt: null,
+  };
+}
+
+const hostArbitrary = fc.constantFrom<string>(self, other, third);
+const baseArbitrary = fc.constantFrom<string | null>(null, 's1', 's2', 's3');
+const snapshotsArbitrary = fc.subarray(['s1', 's2', 's3']);
+const placementArbitrary: fc.Arbitrary<Placement> = fc.oneof(
+  fc.constant({ state: 'free' as const }),
+  fc.record({ state: fc.constant('held' as const), host: hostArbitrary, base: baseArbitrary }),
+  fc
+    .record({ state: fc.constant('moving' as const), from: hostArbitrary, to: hostArbitrary, move: fc.constant('mov_1'), base: baseArbitrary })
+    .filter(({ from, to }) => from !== to),
+  fc.record({ state: fc.constant('removing' as const), host: hostArbitrary, base: baseArbitrary, confirmed: fc.boolean() }),
+);
+/** As release writes them: a released one names its move and its snapshot, the others have no snapshot. */
+const grantArbitrary: fc.Arbitrary<Grant> = fc
+  .record({
+    epoch: fc.integer({ min: 1, max: 4 }),
+    state: fc.constantFrom<Grant['state']>('held', 'releasing', 'released'),
+    move: fc.constantFrom('mov_0', 'mov_1'),
+    snapshot: fc.constantFrom('s1', 's2', 's3'),
+  })
+  .map(({ epoch, state, move, snapshot }) => ({ epoch, state, move: state === 'held' ? null : move, snapshot: state === 'released' ? snapshot : null }));
+/** Any facts at all, also such as no history leads to. */
+export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
+  .record({
+    placement: fc.option(placementArbitrary),
+    epoch: fc.integer({ min: 1, max: 4 }),
+    copies: fc.uniqueArray(fc.record({ host: hostArbitrary, kind: fc.constantFrom<Copy["kind"]>('live', 'replica'), snapshots: snapshotsArbitrary }), {
+      selector: ({ host }) => host,
+    }),
+    phase: fc.option(fc.constantFrom<Move["phase"]>('copying', 'ready', 'released')),
+    reason: fc.constantFrom<Move["reason"]>('mount', 'operator'),
+    grant: fc.option(grantArbitrary),
+    live: fc.constantFrom<VolumeFacts["live"]>('absent', 'writable', 'readonly'),
+    snapshots: snapshotsArbitrary,
+    mounted: fc.boolean(),
+    references: fc.nat(2),
+  })
+  .map(({ placement, epoch, copies, phase, reason, ...rest }) => ({
+    ...rest,
+    self,
+    volume: placement === null ? null : volumeOf(placement, epoch, copies),
+    move: placement?.state === 'moving' && phase !== null ? { ...moveOf(phase, placement.from, placement.to, reason), epoch } : null,
+  }));
