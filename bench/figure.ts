@@ -40,7 +40,7 @@ export interface Samples {
   rival: number[];
 }
 
-export function median(values: readonly number[]): number {
+function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const [lower, upper] = [sorted[Math.floor((sorted.length - 1) / 2)], sorted[Math.ceil((sorted.length - 1) / 2)]];
   if (lower === undefined || upper === undefined) throw new Error('no median of no values');

@@ -35,12 +35,55 @@ afterEach(async () => {
 const createdAt = '2026-01-01T00:00:00.000Z';
 
 function volumeNamed(name: string, placement: Volume['placement'] = { state: 'free' }): Volume {
-  return { id: newIdentifier('vol'), name, class: 'default', driver: 'btrfs', sizeBytes: null, labels: {}, createdAt, epoch: 0, placement, copies: [] };
+  return {
+    id: newIdentifier('vol'),
+    name,
+    class: 'default',
+    driver: 'btrfs',
+    sizeBytes: null,
+    labels: {},
+    createdAt,
+    epoch: 0,
+    placement,
+    copies: [],
+  };
 }
 
 function hostNamed(name: string): Host {
   return { id: newIdentifier('hst'), name, address: `${name}:1`, version: '1', pool: null, joinedAt: createdAt };
 }
+
+async function answerReference(volume: string, session: string, engine: string | null): Promise<void> {
+  await state.addReference(volume, session, engine);
+  await state.confirmReference(volume, session);
+}
+
+describe('a session whose mount is being prepared when the agent dies', () => {
+  it('is void: its engine got no answer, and will never give it back', async () => {
+    const volume = newIdentifier('vol');
+    await state.addReference(volume, 'a', 'run 1');
+    expect(state.references(volume)).toMatchObject([{ session: 'a', count: 1 }]);
+    await reopen();
+    expect(state.references(volume)).toEqual([]);
+  });
+
+  it('counts as often as it was answered before', async () => {
+    const volume = newIdentifier('vol');
+    await answerReference(volume, 'a', 'run 1');
+    await state.addReference(volume, 'a', 'run 1');
+    await reopen();
+    expect(state.references(volume)).toMatchObject([{ session: 'a', count: 1 }]);
+  });
+
+  it('counts as often as it was answered before, also if that mount failed', async () => {
+    const volume = newIdentifier('vol');
+    await answerReference(volume, 'a', 'run 1');
+    await state.addReference(volume, 'a', 'run 1');
+    await state.dropReference(volume, 'a');
+    await reopen();
+    expect(state.references(volume)).toMatchObject([{ session: 'a', count: 1 }]);
+  });
+});
 
 describe('the local state', () => {
   it('keeps grants', async () => {
@@ -56,11 +99,16 @@ describe('the local state', () => {
 
   it('counts sessions, each as often as it was answered', async () => {
     const volume = newIdentifier('vol');
-    for (const session of ['a', 'a', 'b']) await state.addReference(volume, session, 'run 1');
+    for (const session of ['a', 'a', 'b']) await answerReference(volume, session, 'run 1');
     await state.dropReference(volume, 'a');
     await state.dropReference(volume, 'unknown');
     await reopen();
-    expect(state.references(volume).map(({ session, count }) => ({ session, count }))).toEqual(expect.arrayContaining([{ session: 'a', count: 1 }, { session: 'b', count: 1 }]));
+    expect(state.references(volume).map(({ session, count }) => ({ session, count }))).toEqual(
+      expect.arrayContaining([
+        { session: 'a', count: 1 },
+        { session: 'b', count: 1 },
+      ]),
+    );
     await state.dropReference(volume, 'a');
     await state.dropReference(volume, 'b');
     await reopen();
@@ -76,7 +124,7 @@ describe('the local state', () => {
 
   it('knows how old a session is, and gives it the benefit of the doubt after a restart', async () => {
     const volume = newIdentifier('vol');
-    await state.addReference(volume, 'a', null);
+    await answerReference(volume, 'a', null);
     await clock.advance(70_000);
     expect(state.references(volume)).toMatchObject([{ ageMilliseconds: 70_000 }]);
     await reopen();
@@ -109,7 +157,12 @@ describe('the local state', () => {
     await reopen();
     expect(state.volumeByName('one')).toEqual(one);
     expect(state.volume(two.id)).toEqual(two);
-    expect(state.namedVolumes().map(({ name }) => name).sort()).toEqual(['one', 'two']);
+    expect(
+      state
+        .namedVolumes()
+        .map(({ name }) => name)
+        .sort(),
+    ).toEqual(['one', 'two']);
     expect(state.hostName(host.id)).toBe('h1');
     expect(state.hostName('hst_unknown')).toBe('hst_unknown');
   });

@@ -1,3 +1,4 @@
+/* oxlint-disable vitest/no-conditional-expect -- what a property says of arbitrary facts holds under its condition */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { formatDuration } from './duration.ts';
@@ -19,9 +20,14 @@ describe('a size', () => {
     expect(parseSize('size', text)).toBe(bytes);
   });
 
-  it.each(['', '0', '0.1', '-1', '1x', '10GG', 'ten', '1e3', '99999999p', '1,5G', '٣G', 'NaN', 'Infinity'])('%j is none, and the error names the option', (text) => {
-    expect(() => parseSize('size', text)).toThrow(expect.objectContaining({ code: 'invalid-option', message: expect.stringContaining('"size"') as string }));
-  });
+  it.each(['', '0', '0.1', '-1', '1x', '10GG', 'ten', '1e3', '99999999p', '1,5G', '٣G', 'NaN', 'Infinity'])(
+    '%j is none, and the error names the option',
+    (text) => {
+      expect(() => parseSize('size', text)).toThrow(
+        expect.objectContaining({ code: 'invalid-option', message: expect.stringContaining('"size"') as string }),
+      );
+    },
+  );
 
   it('is an integer or refused, whatever is given', () => {
     fc.assert(
@@ -72,9 +78,12 @@ describe('a name', () => {
     expect(checkName('volume', name)).toBe(name);
   });
 
-  it.each(['', '../x', 'a/b', '.hidden', '-rf', 'x'.repeat(129), 'ä', 'a b', 'a\n', 'a\0b', 'a\u202eb', 7, null, undefined, ['a']])('%j is not', (name) => {
-    expect(() => checkName('volume', name)).toThrow(expect.objectContaining({ code: 'invalid-name' }));
-  });
+  it.each(['', '../x', 'a/b', '.hidden', '-rf', 'x'.repeat(129), 'ä', 'a b', 'a\n', 'a\0b', 'a\u202eb', 7, null, undefined, ['a']])(
+    '%j is not',
+    (name) => {
+      expect(() => checkName('volume', name)).toThrow(expect.objectContaining({ code: 'invalid-name' }));
+    },
+  );
 
   it('holds nothing that means anything in a path', () => {
     fc.assert(

@@ -18,7 +18,8 @@ const snapshot = newIdentifier('snp');
 const parameters = () => ({ move: move.id });
 const getVolume = () => server.as(null).getVolume({ parameters: { volume } });
 const release = (host = h1, epoch = 1) => server.as(host).releaseMove({ parameters: parameters(), body: { epoch, snapshot } });
-const commit = (host = h2, snapshots = [snapshot]) => server.as(host).commitMove({ parameters: parameters(), body: { copy: { kind: 'replica', snapshots } } });
+const commit = (host = h2, snapshots = [snapshot]) =>
+  server.as(host).commitMove({ parameters: parameters(), body: { copy: { kind: 'replica', snapshots } } });
 const abort = (host = h2) => server.as(host).abortMove({ parameters: parameters(), body: { code: 'pool-full', message: 'No room.', hint: null } });
 
 beforeEach(async () => {
@@ -39,7 +40,10 @@ describe('a move', () => {
     for (let time = 0; time < 2; time += 1) expect(await server.as(h2).readyMove({ parameters: parameters() })).toMatchObject({ phase: 'ready' });
     for (let time = 0; time < 2; time += 1) expect(await release()).toMatchObject({ phase: 'released', finalSnapshot: snapshot });
     for (let time = 0; time < 2; time += 1) {
-      expect(await commit()).toMatchObject({ move: { phase: 'committed' }, volume: { epoch: 2, placement: { state: 'held', host: h2, base: snapshot } } });
+      expect(await commit()).toMatchObject({
+        move: { phase: 'committed' },
+        volume: { epoch: 2, placement: { state: 'held', host: h2, base: snapshot } },
+      });
     }
     expect((await getVolume()).copies).toEqual([{ host: h2, kind: 'replica', snapshots: [snapshot] }]);
     const { items } = await server.as(null).listEvents({ query: { after: 0, limit: 100 } });
@@ -48,7 +52,7 @@ describe('a move', () => {
 
   it('is joined by the same host and by an operator who wants the same', async () => {
     expect((await server.as(h2).claimVolume({ parameters: { volume } })).move).toEqual(move);
-    expect((await server.as(null).createMove({ body: { volume, to: 'h2' } })).move).toEqual(move);
+    expect((await server.as(null).createMove({ body: { volume, to: 'h2' } })).move).toMatchObject({ id: move.id, reason: 'operator' });
     await expect(server.as(h3).claimVolume({ parameters: { volume } })).rejects.toMatchObject({ code: 'move-in-progress' });
     await expect(server.as(null).createMove({ body: { volume, to: 'nowhere' } })).rejects.toMatchObject({ code: 'not-found' });
   });

@@ -1,5 +1,5 @@
 import { newIdentifier } from '../model/identifiers.ts';
-import { ManualClock } from '../ports/manual-clock.ts';
+import type { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
@@ -66,7 +66,10 @@ export class TestNameServer {
       ifMatch: options.ifMatch,
       setEntityTag: options.onEntityTag ?? (() => undefined),
     };
-    const bound = Object.entries(this.handlers).map(([name, handler]) => [name, (input: never) => (handler as (input: never, context: RequestContext) => unknown)(input, context)]);
+    const bound = Object.entries(this.handlers).map(([name, handler]) => [
+      name,
+      (input: never) => (handler as (input: never, context: RequestContext) => unknown)(input, context),
+    ]);
     return Object.fromEntries(bound) as Calls;
   }
 }

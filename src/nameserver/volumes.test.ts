@@ -38,7 +38,10 @@ describe('creating', () => {
 
   it('refuses the name with other parameters, naming them', async () => {
     await create(volume, null, { sizeBytes: 1024 });
-    await expect(create(volume, null, { sizeBytes: 2048 })).rejects.toMatchObject({ code: 'already-exists', message: expect.stringContaining('1.0 KiB') as string });
+    await expect(create(volume, null, { sizeBytes: 2048 })).rejects.toMatchObject({
+      code: 'already-exists',
+      message: expect.stringContaining('1.0 KiB') as string,
+    });
     await expect(create(volume, null, { sizeBytes: 1024, class: 'none' })).rejects.toMatchObject({ code: 'invalid-option' });
   });
 
@@ -48,7 +51,10 @@ describe('creating', () => {
     await server.as(null).putClass({ parameters, body });
     expect(await create('a', null, { class: 'small' })).toMatchObject({ sizeBytes: 1024, class: 'small' });
     expect(await create('b', null, { class: 'small', sizeBytes: 4096 })).toMatchObject({ sizeBytes: 4096 });
-    await expect(create('c', null, { class: 'small', sizeBytes: 4097 })).rejects.toMatchObject({ code: 'invalid-option', message: expect.stringContaining('"size"') as string });
+    await expect(create('c', null, { class: 'small', sizeBytes: 4097 })).rejects.toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('"size"') as string,
+    });
     await expect(server.as(null).putClass({ parameters, body: { ...body, sizeBytes: 8192 } })).rejects.toMatchObject({ code: 'invalid-option' });
     expect((await server.as(null).listClasses({})).items.map(({ name }) => name)).toEqual(['default', 'small']);
   });
@@ -126,7 +132,8 @@ describe('claiming', () => {
 
 describe('removing', () => {
   const remove = (signal?: AbortSignal) => server.as(null, signal === undefined ? {} : { signal }).removeVolume({ parameters: { volume } });
-  const report = (host: string, copy: { kind: 'live' | 'replica'; snapshots: string[] } | null) => server.as(host).reportCopy({ parameters: { volume: id }, body: { copy } });
+  const report = (host: string, copy: { kind: 'live' | 'replica'; snapshots: string[] } | null) =>
+    server.as(host).reportCopy({ parameters: { volume: id }, body: { copy } });
   let id: string;
 
   beforeEach(async () => {

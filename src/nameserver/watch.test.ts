@@ -53,7 +53,10 @@ describe('a watch', () => {
     expect(revisions).toEqual([revisions[0], revisions[0]]);
     await create('free');
     await server.as(h1).updateVolume({ parameters: { volume: 'free' }, body: { labels: { a: 'b' } } });
-    expect([await next(stream), await next(stream)]).toMatchObject([{ type: 'volume', volume: { labels: {} } }, { type: 'volume', volume: { labels: { a: 'b' } } }]);
+    expect([await next(stream), await next(stream)]).toMatchObject([
+      { type: 'volume', volume: { labels: {} } },
+      { type: 'volume', volume: { labels: { a: 'b' } } },
+    ]);
   });
 
   it('tells of what is removed', async () => {
@@ -103,7 +106,8 @@ describe('a watch', () => {
 });
 
 describe('following events', () => {
-  const follow = (last: number): AsyncIterator<EventView | null> => server.as(null, { signal: client.signal }).followEvents({ query: { last } })[Symbol.asyncIterator]();
+  const follow = (last: number): AsyncIterator<EventView | null> =>
+    server.as(null, { signal: client.signal }).followEvents({ query: { last } })[Symbol.asyncIterator]();
 
   it('begins with the last ones and goes on with those that come', async () => {
     await create('one');
@@ -166,7 +170,10 @@ describe('a name server that is started again', () => {
 
   it('calls off a removal that the one before still asked for', async () => {
     const created = await create('data');
-    server.as(null).removeVolume({ parameters: { volume: 'data' } }).catch(() => undefined);
+    server
+      .as(null)
+      .removeVolume({ parameters: { volume: 'data' } })
+      .catch(() => undefined);
     await server.clock.advance(0);
     expect((await server.as(null).getVolume({ parameters: { volume: 'data' } })).placement.state).toBe('removing');
     const after = await TestNameServer.start(store, server.clock);

@@ -1,3 +1,4 @@
+/* oxlint-disable vitest/no-conditional-expect -- what a property says of arbitrary facts holds under its condition */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { abort, commit, confirmRemoval, isGone, reclaim, recordCopy, release } from '../model/placement.ts';
@@ -15,7 +16,11 @@ function perform(facts: VolumeFacts, step: Step): VolumeFacts {
       return { ...facts, live: 'writable' };
     case 'activate':
       if (facts.live !== 'absent') throw new SupercargoError('wrong-state', 'There is a live copy already.');
-      return { ...facts, live: 'writable', snapshots: facts.snapshots.includes(step.snapshot) ? facts.snapshots : [...facts.snapshots, step.snapshot] };
+      return {
+        ...facts,
+        live: 'writable',
+        snapshots: facts.snapshots.includes(step.snapshot) ? facts.snapshots : [...facts.snapshots, step.snapshot],
+      };
     case 'delete-live':
       return { ...facts, live: 'absent', mounted: false };
     case 'protect-live':
@@ -33,11 +38,18 @@ function perform(facts: VolumeFacts, step: Step): VolumeFacts {
     case 'unmount':
       return { ...facts, mounted: false };
     case 'release':
-      return { ...facts, live: 'readonly', mounted: false, grant: { epoch: step.epoch, state: 'released', move: step.move, snapshot: 's4' }, snapshots: [...facts.snapshots, 's4'] };
+      return {
+        ...facts,
+        live: 'readonly',
+        mounted: false,
+        grant: { epoch: step.epoch, state: 'released', move: step.move, snapshot: 's4' },
+        snapshots: [...facts.snapshots, 's4'],
+      };
     case 'rededicate-release':
       return { ...facts, grant: grant && { ...grant, move: step.move } };
     case 'report-release':
-      return volume !== null && move !== null && grant?.snapshot != null ? { ...facts, ...release(volume, move, grant.snapshot) } : facts;
+      if (volume === null || move === null || grant === null || grant.snapshot === null) return facts;
+      return { ...facts, ...release(volume, move, grant.snapshot) };
     case 'drop-snapshots':
       return { ...facts, snapshots: facts.snapshots.filter((snapshot) => !step.snapshots.includes(snapshot)) };
     case 'confirm-removal':
@@ -73,7 +85,7 @@ describe('plan and act', () => {
         const { plans } = converge(facts);
         expect(plans.at(-1)).toMatch(/^$|receive-move|complain/);
       }),
-      { numRuns: 3000 },
+      { numRuns: 1000 },
     );
   });
 
@@ -109,18 +121,27 @@ describe('plan and act', () => {
   it('release when the destination is ready, and go on under a new epoch when the move ends all the same', () => {
     fc.assert(
       fc.property(
-        factsArbitrary.filter(({ volume, move }) => volume?.placement.state === 'moving' && volume.placement.from === self && move?.phase === 'ready'),
+        factsArbitrary.filter(({ volume, move, grant, live }) => {
+          // A copy is read-only before its release is recorded.
+          const impossible = grant?.state === 'released' && grant.epoch === volume?.epoch && live === 'writable';
+          return volume?.placement.state === 'moving' && volume.placement.from === self && move?.phase === 'ready' && !impossible;
+        }),
         fc.boolean(),
         (start, committed) => {
           const { facts, plans } = converge(start);
           if (plans.at(-1)?.includes('complain')) return;
-          expect(facts).toMatchObject({ move: { phase: 'released' }, live: expect.not.stringMatching('writable') as string, grant: { state: 'released' } });
+          expect(facts).toMatchObject({
+            move: { phase: 'released' },
+            live: expect.not.stringMatching('writable') as string,
+            grant: { state: 'released' },
+          });
           const { volume, move } = facts;
           if (volume === null || move === null) throw new Error('the records are gone');
           const ended = committed ? commit(volume, move, '') : abort(volume, move, null, '');
           const after = converge({ ...facts, volume: ended.volume, move: null });
+          if (after.plans.at(-1)?.includes('complain')) return;
           if (committed) expect(after.facts.live).toBe('absent');
-          else if (!after.plans.at(-1)?.includes('complain')) expect(after.facts).toMatchObject({ live: 'writable', grant: { state: 'held', epoch: volume.epoch + 1 } });
+          else expect(after.facts).toMatchObject({ live: 'writable', grant: { state: 'held', epoch: volume.epoch + 1 } });
         },
       ),
       { numRuns: 500 },

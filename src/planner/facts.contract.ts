@@ -49,19 +49,27 @@ const grantArbitrary: fc.Arbitrary<Grant> = fc
     move: fc.constantFrom('mov_0', 'mov_1'),
     snapshot: fc.constantFrom('s1', 's2', 's3'),
   })
-  .map(({ epoch, state, move, snapshot }) => ({ epoch, state, move: state === 'held' ? null : move, snapshot: state === 'released' ? snapshot : null }));
+  .map(({ epoch, state, move, snapshot }) => ({
+    epoch,
+    state,
+    move: state === 'held' ? null : move,
+    snapshot: state === 'released' ? snapshot : null,
+  }));
 /** Any facts at all, also such as no history leads to. */
 export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
   .record({
     placement: fc.option(placementArbitrary),
     epoch: fc.integer({ min: 1, max: 4 }),
-    copies: fc.uniqueArray(fc.record({ host: hostArbitrary, kind: fc.constantFrom<Copy["kind"]>('live', 'replica'), snapshots: snapshotsArbitrary }), {
-      selector: ({ host }) => host,
-    }),
-    phase: fc.option(fc.constantFrom<Move["phase"]>('copying', 'ready', 'released')),
-    reason: fc.constantFrom<Move["reason"]>('mount', 'operator'),
+    copies: fc.uniqueArray(
+      fc.record({ host: hostArbitrary, kind: fc.constantFrom<Copy['kind']>('live', 'replica'), snapshots: snapshotsArbitrary }),
+      {
+        selector: ({ host }) => host,
+      },
+    ),
+    phase: fc.option(fc.constantFrom<Move['phase']>('copying', 'ready', 'released')),
+    reason: fc.constantFrom<Move['reason']>('mount', 'operator'),
     grant: fc.option(grantArbitrary),
-    live: fc.constantFrom<VolumeFacts["live"]>('absent', 'writable', 'readonly'),
+    live: fc.constantFrom<VolumeFacts['live']>('absent', 'writable', 'readonly'),
     snapshots: snapshotsArbitrary,
     mounted: fc.boolean(),
     references: fc.nat(2),

@@ -1,7 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { staleSessions } from './reference-plan.ts';
 
-const session = (name: string, ageMilliseconds: number, engine: string | null = 'run 1') => ({ session: name, count: 1, answered: true, engine, ageMilliseconds });
+const session = (name: string, ageMilliseconds: number, engine: string | null = 'run 1') => ({
+  session: name,
+  count: 1,
+  answered: true,
+  engine,
+  ageMilliseconds,
+});
 
 describe('a session that the kernel shows no use for', () => {
   it('is void once its engine is gone, whatever its age', () => {

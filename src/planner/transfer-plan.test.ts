@@ -1,3 +1,4 @@
+/* oxlint-disable vitest/no-conditional-expect -- what a property says of arbitrary facts holds under its condition */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chooseBase, isReadyForHandOver } from './transfer-plan.ts';

@@ -1,3 +1,4 @@
+/* oxlint-disable vitest/no-conditional-expect -- what a property says of arbitrary facts holds under its condition */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Grant } from '../model/grant.ts';
@@ -9,30 +10,82 @@ import type { Step, VolumeFacts } from './volume-plan.ts';
 const held = (host: string = self, base: string | null = null): Placement => ({ state: 'held', host, base });
 const leaving: Placement = { state: 'moving', from: self, to: other, move: 'mov_1', base: null };
 const coming: Placement = { state: 'moving', from: other, to: self, move: 'mov_1', base: null };
-const grantOf = (state: Grant['state'], epoch = 3, move: string | null = null): Grant => ({ epoch, state, move, snapshot: state === 'released' ? 's2' : null });
+const grantOf = (state: Grant['state'], epoch = 3, move: string | null = null): Grant => ({
+  epoch,
+  state,
+  move,
+  snapshot: state === 'released' ? 's2' : null,
+});
 const liveHere: Copy = { host: self, kind: 'live', snapshots: [] };
 
 function planOf(facts: Partial<VolumeFacts>): string {
-  return describeSteps(planVolume({ self, volume: null, move: null, grant: null, live: 'absent', snapshots: [], mounted: false, references: 0, ...facts }));
+  return describeSteps(
+    planVolume({ self, volume: null, move: null, grant: null, live: 'absent', snapshots: [], mounted: false, references: 0, ...facts }),
+  );
 }
 
 describe('the holder', () => {
   it.each<[string, Partial<VolumeFacts>, string]>([
     ['makes an empty live copy', { volume: volumeOf(held()) }, 'create-live, then report-copy live, then take-grant 3'],
-    ['makes it of the snapshot that was moved', { volume: volumeOf(held(self, 's1')), snapshots: ['s1'] }, 'activate s1, then report-copy live, then take-grant 3'],
-    ['makes one anew that it had not been granted', { volume: volumeOf(held(self, 's1')), live: 'writable', snapshots: ['s1'] }, 'delete-live left over from before this epoch, then activate s1, then report-copy live, then take-grant 3'],
-    ['takes the grant of one that it had reported', { volume: volumeOf(held(), 3, [liveHere]), live: 'writable' }, 'resume-live, then report-copy live, then take-grant 3'],
+    [
+      'makes it of the snapshot that was moved',
+      { volume: volumeOf(held(self, 's1')), snapshots: ['s1'] },
+      'activate s1, then report-copy live, then take-grant 3',
+    ],
+    [
+      'makes one anew that it had not been granted',
+      { volume: volumeOf(held(self, 's1')), live: 'writable', snapshots: ['s1'] },
+      'delete-live left over from before this epoch, then activate s1, then report-copy live, then take-grant 3',
+    ],
+    [
+      'takes the grant of one that it had reported',
+      { volume: volumeOf(held(), 3, [liveHere]), live: 'writable' },
+      'resume-live, then report-copy live, then take-grant 3',
+    ],
     ['is content', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true, references: 1 }, ''],
     ['unmounts what nobody uses', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true }, 'unmount'],
-    ['makes a read-only copy of its own writable again', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'readonly' }, 'resume-live'],
-    ['calls off a release that it told nobody of', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('releasing', 3, 'mov_1'), live: 'readonly' }, 'undo-release'],
-    ['asks for a new epoch after a release', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('released', 3, 'mov_1'), live: 'readonly' }, 'reclaim 3'],
-    ['goes on under the new epoch', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('released', 2, 'mov_1'), live: 'readonly' }, 'resume-live, then report-copy live, then take-grant 3'],
-    ['touches nothing if the record and its own grant are of different times', { volume: volumeOf(held(), 1), grant: grantOf('held', 3), live: 'writable' }, "complain This host's own grant is of epoch 3, the name server's record of 1. One of them was set back to an older state; nothing is touched."],
-    ['complains of a copy that is gone', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held') }, 'complain The live copy of this volume is missing from the pool.'],
-    ['complains of a copy that is gone with the grant', { volume: volumeOf(held(), 3, [liveHere]) }, 'complain The live copy of this volume is missing from the pool.'],
+    [
+      'makes a read-only copy of its own writable again',
+      { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'readonly' },
+      'resume-live',
+    ],
+    [
+      'calls off a release that it told nobody of',
+      { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('releasing', 3, 'mov_1'), live: 'readonly' },
+      'undo-release',
+    ],
+    [
+      'asks for a new epoch after a release',
+      { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('released', 3, 'mov_1'), live: 'readonly' },
+      'reclaim 3',
+    ],
+    [
+      'goes on under the new epoch',
+      { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('released', 2, 'mov_1'), live: 'readonly' },
+      'resume-live, then report-copy live, then take-grant 3',
+    ],
+    [
+      'complains of a copy that is gone',
+      { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held') },
+      'complain The live copy of this volume is missing from the pool.',
+    ],
+    [
+      'complains of a copy that is gone with the grant',
+      { volume: volumeOf(held(), 3, [liveHere]) },
+      'complain The live copy of this volume is missing from the pool.',
+    ],
   ])('%s', (_, facts, plan) => {
     expect(planOf(facts)).toBe(plan);
+  });
+});
+
+describe('a holder whose own grant and the record are of different times', () => {
+  it.each<[string, Partial<VolumeFacts>]>([
+    ['never released', { volume: volumeOf(held(), 1), grant: grantOf('held', 3), live: 'writable' }],
+    ['was about to release', { volume: volumeOf(held(), 1), grant: grantOf('releasing', 3), live: 'readonly' }],
+    ['released later than the record knows of', { volume: volumeOf(held(), 1), grant: grantOf('released', 3), live: 'readonly', snapshots: ['s2'] }],
+  ])('touches nothing of what it %s', (_, facts) => {
+    expect(planOf(facts)).toMatch(/^complain [^,]*epoch 3/);
   });
 });
 
@@ -43,12 +96,24 @@ describe('the source of a move', () => {
     ['goes on while the data is copied', { ...granted, move: moveOf('copying') }, ''],
     ['releases when the destination is ready', granted, 'release mov_1 3 true'],
     ['waits for users if an operator asked', { ...granted, move: moveOf('ready', self, other, 'operator') }, 'release mov_1 3 false'],
-    ['goes on with a release that a crash broke off', { ...granted, grant: grantOf('releasing', 3, 'mov_1'), live: 'readonly' }, 'release mov_1 3 true'],
+    [
+      'goes on with a release that a crash broke off',
+      { ...granted, grant: grantOf('releasing', 3, 'mov_1'), live: 'readonly' },
+      'release mov_1 3 true',
+    ],
     ['calls off the release of an earlier move', { ...granted, grant: grantOf('releasing', 3, 'mov_0') }, 'undo-release'],
     ['says again that it released', { ...granted, grant: grantOf('released', 3, 'mov_1'), live: 'readonly' }, 'report-release mov_1 3'],
-    ['lets a release that nobody heard of hold for the next move', { ...granted, grant: grantOf('released', 3, 'mov_0'), live: 'readonly' }, 'rededicate-release mov_1, then report-release mov_1 3'],
+    [
+      'lets a release that nobody heard of hold for the next move',
+      { ...granted, grant: grantOf('released', 3, 'mov_0'), live: 'readonly' },
+      'rededicate-release mov_1, then report-release mov_1 3',
+    ],
     ['has nothing to do once that is known', { ...granted, grant: grantOf('released', 3, 'mov_1'), move: moveOf('released'), live: 'readonly' }, ''],
-    ['makes its live copy first if it never had one', { ...granted, grant: null, live: 'absent', volume: volumeOf(leaving) }, 'create-live, then report-copy live, then take-grant 3'],
+    [
+      'makes its live copy first if it never had one',
+      { ...granted, grant: null, live: 'absent', volume: volumeOf(leaving) },
+      'create-live, then report-copy live, then take-grant 3',
+    ],
     ['waits for the record of the move', { ...granted, move: null }, ''],
   ])('%s', (_, facts, plan) => {
     expect(planOf(facts)).toBe(plan);
@@ -61,7 +126,13 @@ describe('the destination of a move', () => {
   });
 
   it('sees to it first that nothing can write to what it has from before', () => {
-    const facts = { volume: volumeOf(coming), move: moveOf('released', other, self), grant: grantOf('released', 1), live: 'writable', snapshots: ['s2'] } as const;
+    const facts = {
+      volume: volumeOf(coming),
+      move: moveOf('released', other, self),
+      grant: grantOf('released', 1),
+      live: 'writable',
+      snapshots: ['s2'],
+    } as const;
     expect(planOf({ ...facts, snapshots: ['s2'] })).toBe('protect-live, then receive-move mov_1');
   });
 });
@@ -70,11 +141,27 @@ describe('a bystander', () => {
   it.each<[string, Partial<VolumeFacts>, string]>([
     ['has nothing to do', { volume: volumeOf(held(other)) }, ''],
     ['has nothing to do for a volume that nobody held yet', { volume: volumeOf({ state: 'free' }, 0) }, ''],
-    ['throws the released live copy away, whose snapshot it keeps', { volume: volumeOf(held(other)), grant: grantOf('released', 2), live: 'readonly', snapshots: ['s2'] }, 'delete-live another host holds the volume; the final snapshot is kept'],
-    ['keeps and shows what it never released', { volume: volumeOf(held(other)), grant: grantOf('held', 2), live: 'writable' }, 'protect-live, then complain Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.'],
-    ['keeps it too if the snapshot is missing', { volume: volumeOf(held(other)), grant: grantOf('released', 2), live: 'readonly', snapshots: ['s1'] }, 'protect-live, then complain Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.'],
+    [
+      'throws the released live copy away, whose snapshot it keeps',
+      { volume: volumeOf(held(other)), grant: grantOf('released', 2), live: 'readonly', snapshots: ['s2'] },
+      'delete-live another host holds the volume; the final snapshot is kept',
+    ],
+    [
+      'keeps and shows what it never released',
+      { volume: volumeOf(held(other)), grant: grantOf('held', 2), live: 'writable' },
+      'protect-live, then complain Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.',
+    ],
+    [
+      'keeps it too if the snapshot is missing',
+      { volume: volumeOf(held(other)), grant: grantOf('released', 2), live: 'readonly', snapshots: ['s1'] },
+      'protect-live, then complain Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.',
+    ],
     ['says what it has', { volume: volumeOf(held(other)), snapshots: ['s1'] }, 'report-copy replica'],
-    ['says that it has nothing any more', { volume: volumeOf(held(other), 3, [{ host: self, kind: 'replica', snapshots: ['s1'] }]) }, 'report-copy replica'],
+    [
+      'says that it has nothing any more',
+      { volume: volumeOf(held(other), 3, [{ host: self, kind: 'replica', snapshots: ['s1'] }]) },
+      'report-copy replica',
+    ],
     [
       'keeps the newest snapshot, and the newest in common with each host',
       {
@@ -131,7 +218,7 @@ describe('whatever the facts', () => {
   const check = (property: (facts: VolumeFacts, steps: Step[]) => void): void =>
     fc.assert(
       fc.property(factsArbitrary, (facts) => property(facts, planVolume(facts))),
-      { numRuns: 3000 },
+      { numRuns: 1000 },
     );
 
   it('nothing makes a live copy writable unless the record says that this host may write', () => {
@@ -204,6 +291,11 @@ describe('whatever the facts', () => {
 describe('housekeeping', () => {
   it('is what nobody waits for', () => {
     expect(isHousekeeping([{ do: 'unmount' }, { do: 'drop-snapshots', snapshots: ['s1'] }])).toBe(true);
-    expect(isHousekeeping([{ do: 'report-copy', kind: 'live' }, { do: 'take-grant', epoch: 1 }])).toBe(false);
+    expect(
+      isHousekeeping([
+        { do: 'report-copy', kind: 'live' },
+        { do: 'take-grant', epoch: 1 },
+      ]),
+    ).toBe(false);
   });
 });

@@ -54,7 +54,9 @@ export function planVolume(facts: VolumeFacts): Step[] {
       return placement.host === self ? planHolder(facts, volume) : planBystander(facts, volume);
     case 'moving':
       if (placement.from === self) return planSource(facts, volume);
-      return placement.to === self && facts.move !== null ? [...planProtection(facts), { do: 'receive-move', move: facts.move.id }] : planProtection(facts);
+      return placement.to === self && facts.move !== null
+        ? [...planProtection(facts), { do: 'receive-move', move: facts.move.id }]
+        : planProtection(facts);
     case 'removing':
       return planRemoval(facts, volume);
   }
@@ -87,7 +89,11 @@ function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
 function planAcquisition(facts: VolumeFacts, volume: Volume): Step[] {
   const { grant, live } = facts;
   if (grant !== null && (grant.epoch > volume.epoch || (grant.state !== 'released' && grant.epoch !== volume.epoch))) {
-    return [complain(`This host's own grant is of epoch ${grant.epoch}, the name server's record of ${volume.epoch}: one of them was set back to an older state. Nothing is touched.`)];
+    return [
+      complain(
+        `This host's own grant is of epoch ${grant.epoch}, the name server's record of ${volume.epoch}: one of them was set back to an older state. Nothing is touched.`,
+      ),
+    ];
   }
   if (grant !== null && grant.state !== 'released') return planHeld(facts);
   const finish: Step[] = [
@@ -147,7 +153,10 @@ function planBystander(facts: VolumeFacts, volume: Volume): Step[] {
     const released = facts.grant?.state === 'released' && facts.grant.snapshot !== null && facts.snapshots.includes(facts.grant.snapshot);
     const neverGranted = facts.grant === null && !volume.copies.some((copy) => copy.host === facts.self && copy.kind === 'live');
     if (released || neverGranted) return [{ do: 'delete-live', why: 'another host holds the volume; the final snapshot is kept' }];
-    return [{ do: 'protect-live' }, complain('Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.')];
+    return [
+      { do: 'protect-live' },
+      complain('Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.'),
+    ];
   }
   return [...planCopyReport(facts, volume, 'replica'), ...planPruning(facts, volume)];
 }
@@ -193,5 +202,7 @@ export function isHousekeeping(steps: readonly Step[]): boolean {
 
 /** The plan as people read it in a log. */
 export function describeSteps(steps: readonly Step[]): string {
-  return steps.map((step) => [step.do, ...Object.entries(step).flatMap(([key, value]) => (key === 'do' ? [] : [String(value)]))].join(' ')).join(', then ');
+  return steps
+    .map((step) => [step.do, ...Object.entries(step).flatMap(([key, value]) => (key === 'do' ? [] : [String(value)]))].join(' '))
+    .join(', then ');
 }

@@ -24,7 +24,14 @@ const table = defineRoutes({
     query: z.object({ limit: z.coerce.number().int().max(10).default(3) }),
     response: z.object({ thing: z.string(), limit: z.int() }),
   },
-  write: { method: 'PUT', path: '/v1/things', summary: 'Writes.', callers: ['operator', 'host'], body: z.strictObject({ size: z.int() }), response: z.object({ size: z.int() }) },
+  write: {
+    method: 'PUT',
+    path: '/v1/things',
+    summary: 'Writes.',
+    callers: ['operator', 'host'],
+    body: z.strictObject({ size: z.int() }),
+    response: z.object({ size: z.int() }),
+  },
   follow: { method: 'GET', path: '/v1/follow', summary: 'Follows.', callers: ['operator'], response: z.object({ number: z.int() }), stream: true },
 });
 
@@ -38,7 +45,8 @@ const defects: unknown[] = [];
 
 const handlers: Handlers<typeof table> = {
   read: async ({ parameters, query }, context) => {
-    if (parameters.thing === 'none') throw new SupercargoError('not-found', 'There is no such thing.', { hint: 'Make one.', details: { thing: 'none' } });
+    if (parameters.thing === 'none')
+      throw new SupercargoError('not-found', 'There is no such thing.', { hint: 'Make one.', details: { thing: 'none' } });
     if (parameters.thing === 'broken') throw new TypeError('secret detail');
     context.setEntityTag('7');
     return { thing: `${parameters.thing} ${context.ifMatch ?? '-'}`, limit: query.limit };
@@ -97,7 +105,9 @@ function raw(method: string, path: string, body?: string, headers: Record<string
       response.on('data', (chunk: Buffer) => {
         text += chunk.toString();
       });
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: JSON.parse(text) as Record<string, unknown> }));
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: JSON.parse(text) as Record<string, unknown> }),
+      );
     });
     request.on('error', reject);
     request.end(body);
@@ -146,7 +156,11 @@ describe('a route', () => {
       status: 404,
       body: { code: 'not-found', detail: 'There is no such thing.', hint: 'Make one.', details: { thing: 'none' } },
     });
-    await expect(client().read({ parameters: { thing: 'none' }, query: {} })).rejects.toMatchObject({ code: 'not-found', hint: 'Make one.', details: { thing: 'none' } });
+    await expect(client().read({ parameters: { thing: 'none' }, query: {} })).rejects.toMatchObject({
+      code: 'not-found',
+      hint: 'Make one.',
+      details: { thing: 'none' },
+    });
   });
 
   it('reports a defect', async () => {
@@ -221,7 +235,11 @@ describe('a stream', () => {
 describe('a client', () => {
   it('says who does not answer', async () => {
     await stop();
-    await expect(client().write({ body: { size: 1 } })).rejects.toMatchObject({ code: 'host-unreachable', hint: 'Start it.', message: expect.stringContaining('The server') as string });
+    await expect(client().write({ body: { size: 1 } })).rejects.toMatchObject({
+      code: 'host-unreachable',
+      hint: 'Start it.',
+      message: expect.stringContaining('The server') as string,
+    });
   });
 
   it('goes on after a restart of the server, over the connection that it had kept', async () => {
@@ -244,8 +262,14 @@ describe('the OpenAPI document', () => {
       openapi: '3.1.0',
       info: { version: '1.2.3' },
       paths: {
-        '/v1/things/{thing}': { get: { operationId: 'read', parameters: expect.arrayContaining([expect.objectContaining({ in: 'path', name: 'thing' })]) as unknown } },
-        '/v1/things': { put: { requestBody: { content: { 'application/json': { schema: { properties: { size: { type: 'integer' } }, additionalProperties: false } } } } } },
+        '/v1/things/{thing}': {
+          get: { operationId: 'read', parameters: expect.arrayContaining([expect.objectContaining({ in: 'path', name: 'thing' })]) as unknown },
+        },
+        '/v1/things': {
+          put: {
+            requestBody: { content: { 'application/json': { schema: { properties: { size: { type: 'integer' } }, additionalProperties: false } } } },
+          },
+        },
       },
     });
   });

@@ -10,7 +10,7 @@ import type { Transport, TransportRequest } from '../../src/protocol/transport.t
 import type { Incarnation } from './incarnation.ts';
 
 /** What the network does to one request. */
-export type Fault = 'none' | 'refuse' | 'lose-answer' | 'duplicate' | { cutAfterBytes: number } | { corruptByte: number };
+export type Fault = 'none' | 'refuse' | 'lose-answer' | 'duplicate' | 'lose-trailers' | { cutAfterBytes: number } | { corruptByte: number };
 
 /** The process at the other end, as long as it lives. */
 export interface Served {
@@ -44,13 +44,19 @@ async function carry(options: DirectTransportOptions, request: TransportRequest)
   if (fault === 'refuse' || target === undefined || !target.incarnation.alive) throw lost(options);
   request.signal?.throwIfAborted();
   const settled = new AbortController();
-  const gaveUp = request.timeoutMilliseconds === undefined ? [] : [options.clock.sleep(request.timeoutMilliseconds, settled.signal).then(() => Promise.reject(lost(options)))];
+  const gaveUp =
+    request.timeoutMilliseconds === undefined
+      ? []
+      : [options.clock.sleep(request.timeoutMilliseconds, settled.signal).then(() => Promise.reject(lost(options)))];
   for (const each of gaveUp) each.catch(() => undefined);
   const died = target.incarnation.died.catch(() => Promise.reject(lost(options)));
   try {
     const answer = serve(options, target, request, fault);
     // Whoever gives up leaves an answer behind that nobody reads.
-    answer.then((response) => settled.signal.reason === 'given up' && response.destroy(), () => undefined);
+    answer.then(
+      (response) => settled.signal.reason === 'given up' && response.destroy(),
+      () => undefined,
+    );
     const response = await Promise.race([answer, died, aborted(request.signal, settled.signal), ...gaveUp]);
     if (fault === 'lose-answer') {
       response.destroy();
@@ -192,7 +198,7 @@ class ByteStream extends PassThrough {
   }
 
   addTrailers(trailers: Record<string, string>): void {
-    Object.assign(this.trailers, trailers);
+    if (this.#fault !== 'lose-trailers') Object.assign(this.trailers, trailers);
   }
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null, data?: Buffer) => void): void {

@@ -61,7 +61,10 @@ export class FakeMachine {
     const reference = ({ name, state }: FakeContainer): { id: string; name: string; state: string } => ({ id: name, name, state });
     return {
       instance: async () => String(this.engineRun),
-      containersUsing: async (volume) => all().filter((container) => container.volume === volume).map(reference),
+      containersUsing: async (volume) =>
+        all()
+          .filter((container) => container.volume === volume)
+          .map(reference),
       containerOfProcess: async (processNumber) => {
         const found = all().find((container) => container.processNumber === processNumber && container.state === 'running');
         return found === undefined ? null : reference(found);

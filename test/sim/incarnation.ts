@@ -64,7 +64,8 @@ export class Incarnation {
         const member: unknown = Reflect.get(target, key, target);
         if (typeof member !== 'function') return member;
         if (immediate.includes(key as keyof Port)) return member.bind(target) as unknown;
-        return (...parameters: unknown[]): unknown => (this.#step() ? this.#deliver(Reflect.apply(member, target, parameters) as Promise<unknown>) : never);
+        return (...parameters: unknown[]): unknown =>
+          this.#step() ? this.#deliver(Reflect.apply(member, target, parameters) as Promise<unknown>) : never;
       },
     });
   }

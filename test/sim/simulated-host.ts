@@ -76,7 +76,10 @@ export class SimulatedHost {
         const { pathname, searchParams } = new URL(path, 'http://localhost');
         const snapshot = pathname.slice(pathname.lastIndexOf('/') + 1);
         const ticket = headers?.[ticketHeader] ?? '';
-        await agent.transfers.stream({ ticket, caller, snapshot, base: searchParams.get('base'), offset: Number(searchParams.get('offset')) }, response);
+        await agent.transfers.stream(
+          { ticket, caller, snapshot, base: searchParams.get('base'), offset: Number(searchParams.get('offset')) },
+          response,
+        );
       },
     };
   }
@@ -157,7 +160,8 @@ export class SimulatedHost {
       const { agent, incarnation } = this.#agent as { agent: Agent; incarnation: Incarnation };
       const mountPoint = await Promise.race([agent.verbs.mount(volume, session, signal), incarnation.died]);
       if (this.machine.engineRun !== engineRun) throw new KilledError('the engine died meanwhile');
-      if (!this.machine.run(container, mountPoint)) throw new Error(`${name} on ${this.name} would start on an empty directory in place of volume ${volume}`);
+      if (!this.machine.run(container, mountPoint))
+        throw new Error(`${name} on ${this.name} would start on an empty directory in place of volume ${volume}`);
     } catch (error) {
       container.state = 'exited';
       throw error;

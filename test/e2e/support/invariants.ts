@@ -21,7 +21,7 @@ export async function openMoves(cluster: Cluster, host: Host): Promise<Move[]> {
 }
 
 /** Waits until no move is open and the volume has one holder. @returns its name */
-export async function settledHolder(cluster: Cluster, host: Host, name: string): Promise<string> {
+async function settledHolder(cluster: Cluster, host: Host, name: string): Promise<string> {
   let holder = '';
   await waitUntil(
     `volume ${name} is settled`,
@@ -38,7 +38,7 @@ export async function settledHolder(cluster: Cluster, host: Host, name: string):
 }
 
 /** Everything of a volume that is on a host and should not be there while nothing uses it; empty if all is in order. */
-export async function leftovers(cluster: Cluster, host: Host, name: string, holder: string): Promise<string[]> {
+async function leftovers(cluster: Cluster, host: Host, name: string, holder: string): Promise<string[]> {
   const volume = await cluster.volumeOn(host, name);
   const found: string[] = [];
   if (volume !== undefined) {
