@@ -6,6 +6,7 @@ import type { AgentContext } from './context.ts';
 import { requirePeer } from './peer-health.ts';
 import { ProgressReporter } from './progress.ts';
 import { pullRound } from './pull.ts';
+import { PullSession } from './pull-session.ts';
 import { copyOf } from './steps.ts';
 import type { VolumeActor } from './volume-actor.ts';
 
@@ -24,10 +25,11 @@ export async function receiveMove(context: AgentContext, actor: VolumeActor, mov
   const progress = new ProgressReporter(context, moveId);
   try {
     const move = requireMove(context, moveId);
+    const session = new PullSession(context, move, progress, signal);
     await requirePeer(context, move.from, onSource(context, move));
-    if (move.phase === 'copying') await preCopy(context, move, progress, signal);
-    await awaitRelease(context, actor, move, progress, signal);
-    const last = await pullRound(context, move, progress, signal);
+    if (move.phase === 'copying') await preCopy(session);
+    await awaitRelease(session, actor);
+    const last = await pullRound(session);
     await commit(context, move, last.snapshot, signal);
     context.log.info({ volume: move.volumeName, move: move.id, bytes: last.bytes, milliseconds: last.milliseconds }, 'moved here');
   } catch (error) {
@@ -53,21 +55,23 @@ function requireMove(context: AgentContext, moveId: string): Move {
  * Copies while the source may still write, until what is left is small. If both sides have a snapshot in common already and nothing uses the volume, the
  * difference is taken in one go after the release instead: two small steps would take longer than one.
  */
-async function preCopy(context: AgentContext, move: Move, progress: ProgressReporter, signal: AbortSignal): Promise<void> {
+async function preCopy(session: PullSession): Promise<void> {
+  const { context, move } = session;
   const { driver, view, nameServer, crashPoint } = context;
   const source = view.volume(move.volume)?.copies.find((copy) => copy.host === move.from);
   const own = await driver.inspect(move.volume);
   const common = chooseBase(source?.snapshots ?? [], own.snapshots, '');
   if (move.reason === 'operator' || common === null) {
     const rounds: FinishedRound[] = [];
-    while (!isReadyForHandOver(rounds)) rounds.push(await pullRound(context, move, progress, signal));
+    while (!isReadyForHandOver(rounds)) rounds.push(await pullRound(session));
   }
   await nameServer.readyMove({ parameters: { move: move.id } });
   crashPoint('marked-ready');
 }
 
 /** Waits for the source's release; keeps the copy fresh while something on the source keeps it from releasing. */
-async function awaitRelease(context: AgentContext, actor: VolumeActor, move: Move, progress: ProgressReporter, signal: AbortSignal): Promise<void> {
+async function awaitRelease(session: PullSession, actor: VolumeActor): Promise<void> {
+  const { context, move, signal } = session;
   const { view, clock } = context;
   let interval = freshenMilliseconds.first;
   let freshenAt = clock.monotonicMilliseconds() + interval;
@@ -81,7 +85,7 @@ async function awaitRelease(context: AgentContext, actor: VolumeActor, move: Mov
       if (!heard && now.reason === 'mount' && view.synced) await requirePeer(context, move.from, onSource(context, move));
       continue;
     }
-    const { bytes, final } = await pullRound(context, move, progress, signal);
+    const { bytes, final } = await pullRound(session);
     interval = bytes < smallDeltaBytes ? Math.min(interval * 2, freshenMilliseconds.most) : freshenMilliseconds.first;
     // Once released, as the source itself says, there is nothing to freshen: the record will say so in a moment.
     freshenAt = final ? Infinity : clock.monotonicMilliseconds() + interval;

@@ -78,6 +78,7 @@ async function deleteLive(context: AgentContext, volume: Volume): Promise<void> 
   if (uses.length > 0) throw inUseError(context, volume, uses);
   await system.unmountVolume(mountPoint);
   await driver.deleteLive(volume.id);
+  await system.forgetMountPoint(mountPoint);
 }
 
 async function limitSize({ driver }: AgentContext, volume: Volume): Promise<void> {
@@ -118,7 +119,9 @@ async function confirmRemoval(context: AgentContext, volume: Volume): Promise<vo
 }
 
 async function deleteCopy(context: AgentContext, id: string): Promise<void> {
-  await context.system.unmountVolume(mountPointOf(context, id));
+  const mountPoint = mountPointOf(context, id);
+  await context.system.unmountVolume(mountPoint);
+  await context.system.forgetMountPoint(mountPoint);
   await context.driver.deleteVolume(id);
   context.crashPoint('copy-deleted');
   await context.state.forgetCopy(id);

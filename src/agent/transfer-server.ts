@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { SupercargoError } from '../model/errors.ts';
-import { identifierPattern, newIdentifier } from '../model/identifiers.ts';
+import { newIdentifier } from '../model/identifiers.ts';
 import { isOver } from '../model/placement.ts';
 import type { Move, Volume } from '../model/records.ts';
 import { chooseBase } from '../planner/transfer-plan.ts';
@@ -44,13 +44,12 @@ export class TransferServer {
   /** Answers the raw stream of a snapshot from an offset on, with length and digest of the whole in the trailers. */
   async stream(request: { ticket: string; caller: string | null; snapshot: string; base: string | null; offset: number }, response: ServerResponse): Promise<void> {
     const ticket = await this.#admit(request.ticket, request.caller);
-    for (const snapshot of [request.snapshot, request.base ?? request.snapshot]) {
-      if (!identifierPattern.test(snapshot)) throw new SupercargoError('invalid-request', 'That is not a snapshot identifier.');
-    }
     // A ticket lives longer than its move may.
     this.#requireOpenMove(ticket);
     const { snapshots } = await this.#context.driver.inspect(ticket.volume);
-    if (!snapshots.includes(request.snapshot)) throw new SupercargoError('not-found', `There is no snapshot ${request.snapshot} here.`);
+    for (const snapshot of [request.snapshot, request.base ?? request.snapshot]) {
+      if (!snapshots.includes(snapshot)) throw new SupercargoError('not-found', `There is no snapshot ${snapshot} here.`);
+    }
     if (!Number.isSafeInteger(request.offset) || request.offset < 0) throw new SupercargoError('invalid-request', 'The offset is not a number of bytes.');
     response.writeHead(200, { 'content-type': 'application/octet-stream', trailer: `${lengthTrailer}, ${digestTrailer}` });
     response.flushHeaders();

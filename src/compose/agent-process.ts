@@ -29,7 +29,7 @@ import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
 import { keepDiscovered } from './engine-discovery.ts';
-import { createCrashPoint, withCorruption } from './fault-injection.ts';
+import { createCrashPoint, createStreamCorruption } from './fault-injection.ts';
 import { closeServer, listenOnPort } from './listeners.ts';
 import { listenForOperator } from './local-api.ts';
 import { createPeerServer } from './peer-server.ts';
@@ -66,7 +66,7 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine }));
   await agent.start();
   await chmod(directory.pool, 0o700);
-  const peerServer = await createPeerServer({ transfers: agent.transfers, holder, cluster: host.cluster.id, clock, version, log });
+  const peerServer = await createPeerServer({ transfers: agent.transfers, onStream: createStreamCorruption(settings.corruptStreams), holder, cluster: host.cluster.id, clock, version, log });
   await listenOnPort(peerServer, splitAddress(host.address).port);
   const status = async (): Promise<StatusAnswer> => ({
     cluster: host.cluster.name,
@@ -122,7 +122,7 @@ function agentOptions(
     clock,
     random: randomBytes,
     log,
-    driver: withCorruption(createBtrfsDriver({ directory: directory.pool, source, log: warn }), settings.corruptStreams),
+    driver: createBtrfsDriver({ directory: directory.pool, source, log: warn }),
     system: createHostSystem({ log: warn }),
     engine,
     state,

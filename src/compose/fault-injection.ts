@@ -1,8 +1,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
-import { Transform } from 'node:stream';
 import type { AgentOptions } from '../agent/context.ts';
-import type { VolumeDriver } from '../ports/driver.ts';
 
 /**
  * Faults on demand, for tests of the real program: off unless the environment asks for them (see settings.ts).
@@ -18,32 +17,24 @@ export function createCrashPoint(crashAt: string, directory: string): AgentOptio
   };
 }
 
-/** Turns over one byte in the middle of each of the first streams that are sent, as failing memory would: after it was read, before it is hashed at the other end. */
-export function withCorruption(driver: VolumeDriver, streams: number): VolumeDriver {
-  if (streams === 0) return driver;
+/**
+ * Turns over one byte of each of the first streams that are sent, after the sender hashed it and before it reaches the wire: only the comparison of
+ * digests at the other end can notice.
+ */
+export function createStreamCorruption(streams: number): (response: ServerResponse) => void {
   let left = streams;
-  const send: VolumeDriver['send'] = (...parameters) => {
-    const stream = driver.send(...parameters);
-    if (left === 0) return stream;
+  return (response) => {
+    if (left === 0) return;
     left -= 1;
+    const write = response.write.bind(response) as (chunk: Buffer) => boolean;
     let turned = false;
-    const corrupt = new Transform({
-      transform(chunk: Buffer, _encoding, done) {
-        if (!turned && chunk.length > 600) {
-          turned = true;
-          chunk[600] = (chunk[600] ?? 0) ^ 0xff;
-        }
-        done(null, chunk);
-      },
-    });
-    stream.on('error', (error) => corrupt.destroy(error));
-    corrupt.on('close', () => stream.destroy());
-    return stream.pipe(corrupt);
+    const corrupting = (chunk: Buffer): boolean => {
+      if (turned || chunk.length <= 600) return write(chunk);
+      turned = true;
+      const copy = Buffer.from(chunk);
+      copy[600] = (copy[600] ?? 0) ^ 0xff;
+      return write(copy);
+    };
+    response.write = corrupting as typeof response.write;
   };
-  // Bound to the driver itself, whose private members a proxy does not have.
-  const memberOf = (target: VolumeDriver, key: string | symbol): unknown => {
-    const member: unknown = Reflect.get(target, key);
-    return typeof member === 'function' ? (member.bind(target) as unknown) : member;
-  };
-  return new Proxy(driver, { get: (target, key) => (key === 'send' ? send : memberOf(target, key)) });
 }

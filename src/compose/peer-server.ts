@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type https from 'node:https';
 import type { TransferServer } from '../agent/transfer-server.ts';
 import type { Log } from '../agent/context.ts';
@@ -10,6 +11,8 @@ import { createTlsServer, endExpiredConnections, identifyCaller } from './listen
 /** The port on which agents fetch data from each other. */
 export async function createPeerServer(options: {
   transfers: TransferServer;
+  /** Sees each response before a stream is written to it: for fault injection. */
+  onStream: (response: ServerResponse) => void;
   holder: CredentialsHolder;
   cluster: string;
   clock: Clock;
@@ -41,6 +44,7 @@ export async function createPeerServer(options: {
             base: request.query.base ?? null,
             offset: Number(request.query.offset ?? '0'),
           };
+          options.onStream(reply.raw);
           await options.transfers.stream(transfer, reply.raw);
           reply.hijack();
         },

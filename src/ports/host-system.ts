@@ -16,10 +16,12 @@ export interface HostSystem {
   /** True if exactly this path is mounted there now. */
   isMounted(path: string, mountPoint: string): Promise<boolean>;
   /**
-   * Unmounts, never lazily, and removes the bare directory; safe to repeat.
+   * Unmounts, never lazily; safe to repeat. The bare directory stays for the next mount.
    * @throws volume-in-use if the kernel says that it is busy
    */
   unmountVolume(mountPoint: string): Promise<void>;
+  /** Removes the bare directory of a mount point at which nothing is mounted; safe to repeat. */
+  forgetMountPoint(mountPoint: string): Promise<void>;
   /**
    * Everything that could still read or write the data: processes in other mount namespaces that hold a mount of it, and processes with an open
    * descriptor, a mapping, a working directory or a root on it, by whatever path they reached it. The host's own mount at `mountPoint` does not count,

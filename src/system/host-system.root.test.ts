@@ -76,6 +76,9 @@ describe.runIf(process.env[isolated] !== undefined)('host system, isolated', () 
     await expect(host.mountVolume(join(pool, 'none'), mountPoint)).rejects.toMatchObject({ code: 'data-missing' });
     await host.unmountVolume(mountPoint);
     await host.unmountVolume(mountPoint);
+    expect(statSync(mountPoint).mode & 0o777).toBe(0);
+    await host.forgetMountPoint(mountPoint);
+    await host.forgetMountPoint(mountPoint);
     expect(existsSync(mountPoint)).toBe(false);
     expect(await host.isMounted(live, mountPoint)).toBe(false);
   });

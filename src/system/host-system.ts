@@ -1,5 +1,5 @@
 import { realpathSync, statSync } from 'node:fs';
-import { mkdir, rmdir } from 'node:fs/promises';
+import { mkdir, rmdir, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SupercargoError, isSupercargoError } from '../model/errors.ts';
 import type { HostSystem } from '../ports/host-system.ts';
@@ -18,7 +18,8 @@ export function createHostSystem(options: HostSystemOptions = {}): HostSystem {
   return {
     mountVolume: (path, mountPoint) => mountVolume(path, canonical(mountPoint), log),
     isMounted: async (path, mountPoint) => isMounted(path, canonical(mountPoint)),
-    unmountVolume: (mountPoint) => unmountVolume(canonical(mountPoint), log),
+    unmountVolume: (mountPoint) => unmountVolume(canonical(mountPoint)),
+    forgetMountPoint: (mountPoint) => removeBareDirectory(canonical(mountPoint), log),
     usesOf: (path, mountPoint) => findUses(canonical(path), canonical(mountPoint)),
   };
 }
@@ -45,7 +46,7 @@ function isMounted(path: string, mountPoint: string): boolean {
   return device !== undefined && device === deviceOf(mountPoint) && mountsAt(mountPoint) > 0;
 }
 
-async function unmountVolume(mountPoint: string, log: (message: string) => void): Promise<void> {
+async function unmountVolume(mountPoint: string): Promise<void> {
   for (let remaining = mountsAt(mountPoint); remaining > 0; remaining--) {
     try {
       await execute('umount', [mountPoint]);
@@ -57,7 +58,6 @@ async function unmountVolume(mountPoint: string, log: (message: string) => void)
       });
     }
   }
-  await removeBareDirectory(mountPoint, log);
 }
 
 /** Below the mount lies a directory nobody can write to, so that a lost mount can never pass for an empty volume. */
@@ -68,8 +68,21 @@ async function makeBareDirectory(path: string, log: (message: string) => void): 
     await mkdir(path, { mode: 0 });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    if (await isImmutable(path)) return;
   }
   await changeAttribute('+i', path, log);
+}
+
+/** Nobody, not even root, may touch the times of an immutable directory: cheaper than starting a program to ask. */
+async function isImmutable(path: string): Promise<boolean> {
+  try {
+    const { atime, mtime } = await stat(path);
+    await utimes(path, atime, mtime);
+    return false;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EPERM') return true;
+    throw error;
+  }
 }
 
 async function removeBareDirectory(path: string, log: (message: string) => void): Promise<void> {

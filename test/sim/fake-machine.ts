@@ -49,6 +49,7 @@ export class FakeMachine {
       },
       isMounted: async (path, mountPoint) => this.mounts.get(mountPoint) === path,
       unmountVolume: async (mountPoint) => void this.mounts.delete(mountPoint),
+      forgetMountPoint: async () => undefined,
       usesOf: async (path) =>
         [...this.containers.values()]
           .filter((container) => container.path === path)

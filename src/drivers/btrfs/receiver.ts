@@ -56,16 +56,25 @@ export class BtrfsReceiver implements SnapshotReceiver {
 
   #makeSink(): Writable {
     const input = this.#child.stdin;
-    const pass = (chunk: Buffer, done: (error?: Error) => void): void => {
-      this.#bytes += chunk.length;
-      // A program that is gone never answers a write; its end destroys the sink instead.
-      input.write(chunk, (error) => (error ? void this.#ended.then(() => done(this.#failure())) : done()));
+    const pass = (chunks: Buffer[], done: (error?: Error) => void): void => {
+      // One system call for all that has arrived: TLS brings 16 KiB at a time. Corked, not copied together: copies cost garbage collections.
+      input.cork();
+      for (const [index, chunk] of chunks.entries()) {
+        this.#bytes += chunk.length;
+        const last = index === chunks.length - 1;
+        // A program that is gone never answers a write; its end destroys the sink instead.
+        input.write(chunk, last ? (error) => (error ? void this.#ended.then(() => done(this.#failure())) : done()) : undefined);
+      }
+      input.uncork();
     };
     const sink = new Writable({
       highWaterMark: 1 << 20,
-      write: (chunk: Buffer, _encoding, done) => pass(chunk, done),
-      // What arrived meanwhile goes in one write: TLS brings 16 KiB at a time, and each write costs as much as copying many of them.
-      writev: (chunks, done) => pass(Buffer.concat(chunks.map(({ chunk }) => chunk as Buffer)), done),
+      write: (chunk: Buffer, _encoding, done) => pass([chunk], done),
+      writev: (chunks, done) =>
+        pass(
+          chunks.map(({ chunk }) => chunk as Buffer),
+          done,
+        ),
       final: (done) => {
         input.end();
         void this.#ended.then(() => done(this.#child.exitCode === 0 ? null : this.#failure()));
