@@ -9,8 +9,8 @@ import { SerialQueue } from './serial-queue.ts';
 import { performStep } from './steps.ts';
 import { currentUses } from './uses.ts';
 
-/** Tidying up steps back this long for a mount that waits in the same queue. Milliseconds. */
-const tidyDelayMilliseconds = 300;
+/** A volume is tidied up when nothing was done with it for this long: what follows a move or a mount at once would only be in its way. Milliseconds. */
+const tidyDelayMilliseconds = 1000;
 const retryMilliseconds = { first: 200, most: 10_000 };
 /** A move that failed here and could not be ended is begun again after this pause. Milliseconds. */
 const receiveRetryMilliseconds = 1000;
@@ -32,6 +32,8 @@ export class VolumeActor {
   #retry: AbortController | null = null;
   #failures = 0;
   #mountsWaiting = 0;
+  /** On the monotonic clock. */
+  #lastActivity = -Infinity;
   /** What keeps the volume from where it should be; null while all is well. */
   problem: SupercargoError | null = null;
 
@@ -78,6 +80,7 @@ export class VolumeActor {
     const instance = await engine.instance();
     return this.exclusively(async () => {
       signal.throwIfAborted();
+      this.#noteActivity();
       if (state.grant(this.id)?.state !== 'held') return null;
       const mountPoint = mountPointOf(this.#context, this.id);
       await state.addReference(this.id, session, instance);
@@ -117,6 +120,7 @@ export class VolumeActor {
 
   /** Gives one use of a session back. */
   async giveBack(session: string): Promise<void> {
+    this.#noteActivity();
     await this.exclusively(() => this.#context.state.dropReference(this.id, session));
     this.wake();
   }
@@ -156,10 +160,13 @@ export class VolumeActor {
       const plan = describeSteps(steps);
       // The same plan again means that the name server's answer has not come round yet: its change will wake us.
       if (steps.length === 0 || plan === before) break;
-      if (isHousekeeping(steps) && this.#mountsWaiting > 0) {
-        this.#wakeIn(tidyDelayMilliseconds);
-        break;
-      }
+      if (isHousekeeping(steps)) {
+        const quiet = this.#mountsWaiting > 0 ? 0 : this.#context.clock.monotonicMilliseconds() - this.#lastActivity;
+        if (quiet < tidyDelayMilliseconds) {
+          this.#wakeIn(tidyDelayMilliseconds - quiet);
+          break;
+        }
+      } else this.#noteActivity();
       before = plan;
       this.#context.log.debug({ volume: volume?.name ?? this.id, plan }, 'plan');
       const subject = {
@@ -218,6 +225,10 @@ export class VolumeActor {
   #endReceivingUnless(facts: VolumeFacts): void {
     if (this.#receiving === null || facts.move?.id === this.#receiving.move) return;
     this.#receiving.controller.abort(new Error('the move has ended'));
+  }
+
+  #noteActivity(): void {
+    this.#lastActivity = this.#context.clock.monotonicMilliseconds();
   }
 
   #wakeIn(milliseconds: number): void {

@@ -54,9 +54,7 @@ export function planVolume(facts: VolumeFacts): Step[] {
       return placement.host === self ? planHolder(facts, volume) : planBystander(facts, volume);
     case 'moving':
       if (placement.from === self) return planSource(facts, volume);
-      return placement.to === self && facts.move !== null
-        ? [...planProtection(facts), { do: 'receive-move', move: facts.move.id }]
-        : planProtection(facts);
+      return placement.to === self ? planDestination(facts, volume) : planProtection(facts);
     case 'removing':
       return planRemoval(facts, volume);
   }
@@ -150,15 +148,23 @@ function planProtection(facts: VolumeFacts): Step[] {
 function planBystander(facts: VolumeFacts, volume: Volume): Step[] {
   if (!hasAnything(facts)) return planCopyReport(facts, volume, 'replica');
   if (facts.live !== 'absent') {
-    const released = facts.grant?.state === 'released' && facts.grant.snapshot !== null && facts.snapshots.includes(facts.grant.snapshot);
-    const neverGranted = facts.grant === null && !volume.copies.some((copy) => copy.host === facts.self && copy.kind === 'live');
-    if (released || neverGranted) return [{ do: 'delete-live', why: 'another host holds the volume; the final snapshot is kept' }];
-    return [
-      { do: 'protect-live' },
-      complain('Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.'),
-    ];
+    if (isRetired(facts, volume)) return [{ do: 'delete-live', why: 'another host holds the volume; the final snapshot is kept' }];
+    return [{ do: 'protect-live' }, complain('Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.')];
   }
   return [...planCopyReport(facts, volume, 'replica'), ...planPruning(facts, volume)];
+}
+
+/** Whether the live copy has served: a kept snapshot holds all of it, or it was made for an epoch that never began here. */
+function isRetired({ self, grant, snapshots }: VolumeFacts, volume: Volume): boolean {
+  if (grant === null) return !volume.copies.some((copy) => copy.host === self && copy.kind === 'live');
+  return grant.state === 'released' && grant.snapshot !== null && snapshots.includes(grant.snapshot);
+}
+
+/** The volume is on its way here: what is left of an earlier stay is cleared before it arrives, not after. */
+function planDestination(facts: VolumeFacts, volume: Volume): Step[] {
+  const receive: Step[] = facts.move === null ? [] : [{ do: 'receive-move', move: facts.move.id }];
+  const retired = facts.live !== 'absent' && isRetired(facts, volume);
+  return retired ? [...receive, { do: 'delete-live', why: 'the volume is on its way back' }] : [...planProtection(facts), ...receive];
 }
 
 /** Tells the name server what is on the disk, where its record differs. */
