@@ -62,9 +62,7 @@ export class HostCgroups {
   async freeze(): Promise<void> {
     if (unified) {
       await writeFile(join(ROOT, this.#name, 'cgroup.freeze'), '1');
-      await waitUntil(`${this.#name} to freeze`, async () =>
-        (await readFile(join(ROOT, this.#name, 'cgroup.events'), 'utf8')).includes('frozen 1'),
-      );
+      await waitUntil(`${this.#name} to freeze`, async () => (await readFile(join(ROOT, this.#name, 'cgroup.events'), 'utf8')).includes('frozen 1'));
       return;
     }
     const file = join(ROOT, 'freezer', this.#name, 'freezer.state');

@@ -53,7 +53,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
 export async function main(argv: string[]): Promise<number> {
   const args = [...argv];
   let rack = process.env['SUPERCARGO_LAB'] ?? join(RACKS, 'default');
-  if (args[0] === '--rack' && args[1] !== undefined) rack = args.splice(0, 2)[1]!;
+  if (args[0] === '--rack' && args[1] !== undefined) rack = args.splice(0, 2)[1] ?? rack;
   const [verb, host, ...rest] = args;
   try {
     if (verb === 'up') return await up(rack, args.slice(1));
@@ -73,7 +73,7 @@ export async function main(argv: string[]): Promise<number> {
 
 async function up(rack: string, args: string[]): Promise<number> {
   const started = performance.now();
-  const disks = args[0] === '--disks' && args[1] !== undefined ? { disks: args.splice(0, 2)[1]! } : {};
+  const disks = args[0] === '--disks' && args[1] !== undefined ? { disks: args.splice(0, 2)[1] ?? '' } : {};
   const hosts = wholeNumber(args.shift());
   await Lab.up({ hosts, rack, ...disks, dockerArguments: args, image: true, persistent: true });
   console.log(`${hosts} hosts are up after ${((performance.now() - started) / 1000).toFixed(1)} s`);
@@ -97,7 +97,7 @@ async function exitCodeOf(child: ChildProcess): Promise<number> {
   // The terminal sends Ctrl-C to the command too: its exit code is what counts.
   process.on('SIGINT', () => {});
   const [code, name] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
-  return code ?? 128 + constants.signals[name!];
+  return code ?? 128 + (name === null ? 0 : constants.signals[name]);
 }
 
 function wholeNumber(text: string | undefined): number {

@@ -92,7 +92,7 @@ export class Host {
     const guard = this.#context.dieWithParent ? ['setpriv', '--pdeathsig', 'KILL'] : [];
     const boot = ['/bin/bash', SCRIPT, 'boot', this.#cgroups.forInit, this.name, this.#folder(), PROJECT];
     const [file, ...rest] = [...guard, ...boot];
-    const outer = spawn(file!, rest, { detached: true, stdio: ['ignore', log.fd, log.fd, 'pipe'], env: environment() });
+    const outer = spawn(file ?? '', rest, { detached: true, stdio: ['ignore', log.fd, log.fd, 'pipe'], env: environment() });
     outer.unref();
     await log.close();
     const pid = await announcedPid(outer.stdio[3] as Readable);
@@ -167,7 +167,7 @@ export class Host {
   /** Starts a command on the host. The child is a parent of the command: signal it with `kill(child, ...)`. */
   spawn(argv: readonly string[], options: HostSpawnOptions = {}): ChildProcess {
     const [file, ...rest] = this.#enter(argv, options);
-    return spawn(file!, rest, {
+    return spawn(file ?? '', rest, {
       detached: options.foreground !== true,
       stdio: options.stdio ?? 'pipe',
       env: environment(options.environment),
@@ -184,13 +184,14 @@ export class Host {
   async pidOf(child: ChildProcess): Promise<number> {
     const outer = child.pid;
     if (outer === undefined) throw new Error('the command was never started');
-    let pid: number | undefined;
+    const entered: number[] = [];
     await waitUntil('the command to enter the host', async () => {
       if (child.exitCode !== null || child.signalCode !== null) throw new Error('the command has ended');
-      pid = await onlyChildOf(outer);
+      const pid = await onlyChildOf(outer);
+      if (pid !== undefined) entered.push(pid);
       return pid !== undefined;
     });
-    return pid!;
+    return entered[0] ?? outer;
   }
 
   /** Every process of the host, containers included. */

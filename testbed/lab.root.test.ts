@@ -55,9 +55,7 @@ describe('a lab of two hosts', () => {
   });
 
   test('each host runs containers on an engine of its own', async () => {
-    const names = await Promise.all(
-      [h1, h2].map((host) => host.docker('run', '--rm', '--network', 'none', '--uts', 'host', TEST_IMAGE, 'hostname')),
-    );
+    const names = await Promise.all([h1, h2].map((host) => host.docker('run', '--rm', '--network', 'none', '--uts', 'host', TEST_IMAGE, 'hostname')));
     expect(names.map((completed) => completed.stdout)).toEqual(['h1\n', 'h2\n']);
     await h1.docker('volume', 'create', 'only-here');
     expect((await h2.docker('volume', 'ls', '--quiet')).stdout).toBe('');
@@ -156,7 +154,18 @@ describe('a lab of two hosts', () => {
   });
 
   test('power-off kills everything and keeps the disk', async () => {
-    await h2.docker('run', '--detach', '--network', 'none', '--volume', 'kept:/data', TEST_IMAGE, 'sh', '-c', 'echo kept > /data/file; sync; sleep 1000');
+    await h2.docker(
+      'run',
+      '--detach',
+      '--network',
+      'none',
+      '--volume',
+      'kept:/data',
+      TEST_IMAGE,
+      'sh',
+      '-c',
+      'echo kept > /data/file; sync; sleep 1000',
+    );
     await waitUntil('the container to write', () => existsSync(h2.path('/var/lib/docker/volumes/kept/_data/file')));
     await writeFile(h2.path('/run/lost'), '');
     await writeFile(h2.path('/etc/supercargo/kept'), '');
@@ -309,7 +318,10 @@ test('the command: two labs at once, the exit code of sh, no overlap', async () 
     run([process.execPath, PROGRAM, '--rack', rack, ...args], { allowFailure: true });
   try {
     const ups = await Promise.all(racks.map((rack) => lab(rack, 'up', '1')));
-    expect(ups.map(({ exitCode, stderr }) => ({ exitCode, stderr }))).toEqual(Array(2).fill({ exitCode: 0, stderr: '' }));
+    expect(ups.map(({ exitCode, stderr }) => ({ exitCode, stderr }))).toEqual([
+      { exitCode: 0, stderr: '' },
+      { exitCode: 0, stderr: '' },
+    ]);
     await lab(racks[0]!, 'sh', 'h1', 'touch', '/etc/supercargo/mark');
     const found = await Promise.all(racks.map((rack) => lab(rack, 'sh', 'h1', 'ls', '/etc/supercargo')));
     expect(found.map(({ stdout }) => stdout)).toEqual(['mark\n', '']);
@@ -319,7 +331,10 @@ test('the command: two labs at once, the exit code of sh, no overlap', async () 
     expect((await lab(racks[0]!, 'unknown')).exitCode).toBe(64);
   } finally {
     const downs = await Promise.all(racks.map((rack) => lab(rack, 'down')));
-    expect(downs.map(({ exitCode, stderr }) => ({ exitCode, stderr }))).toEqual(Array(2).fill({ exitCode: 0, stderr: '' }));
+    expect(downs.map(({ exitCode, stderr }) => ({ exitCode, stderr }))).toEqual([
+      { exitCode: 0, stderr: '' },
+      { exitCode: 0, stderr: '' },
+    ]);
   }
   expect(racks.filter((rack) => existsSync(rack))).toEqual([]);
 });

@@ -30,7 +30,7 @@ export class Network {
     if (this.#holder() !== undefined) return;
     const guard = dieWithParent ? ['setpriv', '--pdeathsig', 'KILL'] : [];
     const [file, ...rest] = [...guard, 'unshare', '--net', 'sleep', 'infinity'];
-    const child = spawn(file!, rest, { detached: true, stdio: 'ignore' });
+    const child = spawn(file ?? '', rest, { detached: true, stdio: 'ignore' });
     child.unref();
     if (child.pid === undefined) throw new Error('cannot start unshare: run testbed/prepare.sh');
     const pid = child.pid;
@@ -45,10 +45,7 @@ export class Network {
 
   /** Plugs host number `n`, whose init is `pid`, into the bridge. */
   async connect(n: number, pid: number): Promise<void> {
-    await this.#ip(this.#pid(), [
-      `link add h${n} type veth peer name eth0 netns ${pid}`,
-      `link set h${n} master br0 up`,
-    ]);
+    await this.#ip(this.#pid(), [`link add h${n} type veth peer name eth0 netns ${pid}`, `link set h${n} master br0 up`]);
     await this.#ip(pid, [`addr add ${addressOf(n)}/24 dev eth0`, 'link set eth0 up']);
   }
 
@@ -63,7 +60,10 @@ export class Network {
 
   /** Limits the cable of host number `n` in both directions; 0 lifts the limit. */
   async throttle(n: number, hostPid: number, bytesPerSecond: number): Promise<void> {
-    for (const [pid, device] of [[this.#pid(), `h${n}`], [hostPid, 'eth0']] as const) {
+    for (const [pid, device] of [
+      [this.#pid(), `h${n}`],
+      [hostPid, 'eth0'],
+    ] as const) {
       const enter = ['nsenter', '--target', String(pid), '--net', 'tc', 'qdisc'];
       if (bytesPerSecond === 0) {
         await run([...enter, 'del', 'dev', device, 'root'], { allowFailure: true });

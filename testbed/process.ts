@@ -143,11 +143,7 @@ export async function onlyChildOf(pid: number): Promise<number | undefined> {
  * Polls until `condition` holds, for kernel state that announces nothing.
  * Throws after `timeoutMilliseconds`, naming `what` was awaited.
  */
-export async function waitUntil(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  timeoutMilliseconds = 30_000,
-): Promise<void> {
+export async function waitUntil(what: string, condition: () => boolean | Promise<boolean>, timeoutMilliseconds = 30_000): Promise<void> {
   const deadline = performance.now() + timeoutMilliseconds;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`after ${timeoutMilliseconds} ms still waiting for ${what}`);

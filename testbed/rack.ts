@@ -74,6 +74,8 @@ export class Rack {
       .toSorted((a, b) => Number(a.slice(1)) - Number(b.slice(1)));
   }
 
+  /** A record of this rack: written by `write` of the same version, so its shape is taken as read. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters
   read<T>(name: string): T | undefined {
     try {
       return JSON.parse(readFileSync(this.path(name), 'utf8')) as T;

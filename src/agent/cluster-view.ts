@@ -81,7 +81,8 @@ export class ClusterView {
           await this.#apply(message);
         }
       } catch (error) {
-        if (!signal.aborted && (this.#synced || this.#problem !== null)) this.#log.warn({ error: String(error) }, 'lost the name server; connecting again');
+        if (!signal.aborted && (this.#synced || this.#problem !== null))
+          this.#log.warn({ error: String(error) }, 'lost the name server; connecting again');
       }
       this.#setSynced(false);
       await this.#clock.sleep(pause, signal).catch(() => undefined);
@@ -167,7 +168,9 @@ export class ClusterView {
     this.#problem = new SupercargoError(
       'wrong-state',
       `The name server is at revision ${revision}, but this host has heard revision ${this.#state.heardRevision}: it was set back to an older state.`,
-      { hint: 'Bring its newer state back, or, if the older one is right, restart each host with SUPERCARGO_ACCEPT_OLDER_NAME_SERVER=1 in the environment, once.' },
+      {
+        hint: 'Bring its newer state back, or, if the older one is right, restart each host with SUPERCARGO_ACCEPT_OLDER_NAME_SERVER=1 in the environment, once.',
+      },
     );
     throw this.#problem;
   }

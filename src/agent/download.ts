@@ -79,7 +79,8 @@ export class Download {
   #verify(trailers: IncomingMessage['trailers']): void {
     const length = trailers[lengthTrailer];
     const digest = trailers[digestTrailer];
-    if (length === undefined || digest === undefined) throw new SupercargoError('host-unreachable', `The source ended the stream early, after ${this.offset} bytes.`);
+    if (length === undefined || digest === undefined)
+      throw new SupercargoError('host-unreachable', `The source ended the stream early, after ${this.offset} bytes.`);
     if (Number(length) !== this.offset || digest !== this.#hash.digest('hex')) {
       throw new SupercargoError('stream-corrupt', `Snapshot ${this.#snapshot} of volume "${this.#session.move.volumeName}" arrived corrupt.`, {
         hint: 'It is pulled again by itself; if it keeps failing, check the network and memory of both hosts.',

@@ -54,7 +54,11 @@ export async function releaseVolume(context: AgentContext, volume: Volume, reque
 }
 
 /** Steps 2 to 7. @returns the final snapshot, or null and what was found to use the volume */
-async function closeAndSnapshot(context: AgentContext, volume: Volume, request: ReleaseRequest): Promise<{ uses: VolumeUse[]; snapshot: string | null }> {
+async function closeAndSnapshot(
+  context: AgentContext,
+  volume: Volume,
+  request: ReleaseRequest,
+): Promise<{ uses: VolumeUse[]; snapshot: string | null }> {
   const { state, driver, crashPoint } = context;
   await state.setGrant(volume.id, { epoch: request.epoch, state: 'releasing', move: request.move, snapshot: null });
   crashPoint('releasing-recorded');

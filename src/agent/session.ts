@@ -13,7 +13,10 @@ export async function keepSession(context: AgentContext, signal: AbortSignal): P
   while (!signal.aborted) {
     let pause = heartbeatMilliseconds;
     try {
-      await nameServer.heartbeat({ body: { session, address, version, pool: await poolReport(context) } }, { signal, timeoutMilliseconds: heartbeatMilliseconds });
+      await nameServer.heartbeat(
+        { body: { session, address, version, pool: await poolReport(context) } },
+        { signal, timeoutMilliseconds: heartbeatMilliseconds },
+      );
     } catch (error) {
       log.debug({ error: String(error) }, 'heartbeat failed');
       pause = retryMilliseconds;

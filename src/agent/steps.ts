@@ -78,7 +78,6 @@ async function deleteLive(context: AgentContext, volume: Volume): Promise<void> 
   if (uses.length > 0) throw inUseError(context, volume, uses);
   await system.unmountVolume(mountPoint);
   await driver.deleteLive(volume.id);
-  await system.forgetMountPoint(mountPoint);
 }
 
 async function limitSize({ driver }: AgentContext, volume: Volume): Promise<void> {

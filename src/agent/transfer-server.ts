@@ -42,7 +42,10 @@ export class TransferServer {
   }
 
   /** Answers the raw stream of a snapshot from an offset on, with length and digest of the whole in the trailers. */
-  async stream(request: { ticket: string; caller: string | null; snapshot: string; base: string | null; offset: number }, response: ServerResponse): Promise<void> {
+  async stream(
+    request: { ticket: string; caller: string | null; snapshot: string; base: string | null; offset: number },
+    response: ServerResponse,
+  ): Promise<void> {
     const ticket = await this.#admit(request.ticket, request.caller);
     // A ticket lives longer than its move may.
     this.#requireOpenMove(ticket);
@@ -50,7 +53,8 @@ export class TransferServer {
     for (const snapshot of [request.snapshot, request.base ?? request.snapshot]) {
       if (!snapshots.includes(snapshot)) throw new SupercargoError('not-found', `There is no snapshot ${snapshot} here.`);
     }
-    if (!Number.isSafeInteger(request.offset) || request.offset < 0) throw new SupercargoError('invalid-request', 'The offset is not a number of bytes.');
+    if (!Number.isSafeInteger(request.offset) || request.offset < 0)
+      throw new SupercargoError('invalid-request', 'The offset is not a number of bytes.');
     response.writeHead(200, { 'content-type': 'application/octet-stream', trailer: `${lengthTrailer}, ${digestTrailer}` });
     response.flushHeaders();
     const source = this.#context.driver.send(ticket.volume, request.snapshot, request.base);
@@ -151,4 +155,3 @@ export class TransferServer {
     return { volume, move };
   }
 }
-

@@ -21,7 +21,8 @@ export function createVerbs(context: AgentContext, actorOf: (volume: string) => 
   /** @throws not-found, name-server-unreachable */
   async function requireVolume(name: string): Promise<Volume> {
     const volume = await lookUp(context, name);
-    if (volume === undefined) throw new SupercargoError('not-found', `There is no volume "${name}".`, { hint: 'supercargo volume ls lists all volumes.' });
+    if (volume === undefined)
+      throw new SupercargoError('not-found', `There is no volume "${name}".`, { hint: 'supercargo volume ls lists all volumes.' });
     return volume;
   }
 
@@ -75,9 +76,13 @@ async function requireRoom({ driver, self }: AgentContext, { name, sizeBytes = 0
   const { capacityBytes, usedBytes } = await driver.usage();
   const free = capacityBytes - usedBytes;
   if (sizeBytes <= free) return;
-  throw new SupercargoError('pool-full', `Volume "${name}" of ${formatSize(sizeBytes)} does not fit: the pool of ${self.name} has ${formatSize(free)} free.`, {
-    hint: 'Ask for a smaller size, make room, or create it on another host.',
-  });
+  throw new SupercargoError(
+    'pool-full',
+    `Volume "${name}" of ${formatSize(sizeBytes)} does not fit: the pool of ${self.name} has ${formatSize(free)} free.`,
+    {
+      hint: 'Ask for a smaller size, make room, or create it on another host.',
+    },
+  );
 }
 
 /** The local copy answers; only for a name that it does not know is the name server asked. */

@@ -8,7 +8,7 @@ export type HostNames = (id: string) => string;
 
 const kinds: Record<VolumeUse['kind'], string> = { container: 'container', process: 'process', 'mount-session': 'mount' };
 
-export function describeUses(uses: readonly VolumeUse[]): string {
+function describeUses(uses: readonly VolumeUse[]): string {
   return uses.map(({ kind, name }) => `${kinds[kind]} ${printable(name)}`).join(', ');
 }
 

@@ -66,7 +66,15 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine }));
   await agent.start();
   await chmod(directory.pool, 0o700);
-  const peerServer = await createPeerServer({ transfers: agent.transfers, onStream: createStreamCorruption(settings.corruptStreams), holder, cluster: host.cluster.id, clock, version, log });
+  const peerServer = await createPeerServer({
+    transfers: agent.transfers,
+    onStream: createStreamCorruption(settings.corruptStreams),
+    holder,
+    cluster: host.cluster.id,
+    clock,
+    version,
+    log,
+  });
   await listenOnPort(peerServer, splitAddress(host.address).port);
   const status = async (): Promise<StatusAnswer> => ({
     cluster: host.cluster.name,
@@ -128,8 +136,7 @@ function agentOptions(
     state,
     nameServer: client,
     connectToPeer: (peer) => peers.connect(peer),
-    verifyTicket: (ticket, destination) =>
-      verifyTicket(ticket, { authorities: holder.current.authorities, clock, source: host.id, destination }),
+    verifyTicket: (ticket, destination) => verifyTicket(ticket, { authorities: holder.current.authorities, clock, source: host.id, destination }),
     mountDirectory: directory.mounts,
     mountDeadlineMilliseconds: settings.mountDeadlineMilliseconds,
     crashPoint: createCrashPoint(settings.crashAt, directory.root),
@@ -180,7 +187,9 @@ function connect(
 async function requireCredentials(directory: StateDirectory): Promise<Credentials> {
   const credentials = await loadCredentials(directory.agent);
   if (credentials === undefined) {
-    throw new SupercargoError('wrong-state', 'This host has no certificate.', { hint: 'Join the cluster again: supercargo invite on the first host prints how.' });
+    throw new SupercargoError('wrong-state', 'This host has no certificate.', {
+      hint: 'Join the cluster again: supercargo invite on the first host prints how.',
+    });
   }
   return credentials;
 }

@@ -16,7 +16,11 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 const keepAliveMilliseconds = 75_000;
 
 /** A TLS server that follows the renewal of its credentials. */
-export function createTlsServer(handler: Handler, holder: CredentialsHolder, toOptions: (credentials: Credentials) => https.ServerOptions = serverTlsOptions): https.Server {
+export function createTlsServer(
+  handler: Handler,
+  holder: CredentialsHolder,
+  toOptions: (credentials: Credentials) => https.ServerOptions = serverTlsOptions,
+): https.Server {
   const server = https.createServer({ ...toOptions(holder.current), keepAliveTimeout: keepAliveMilliseconds }, handler);
   followCredentials(server, holder, toOptions);
   return server;
@@ -41,7 +45,9 @@ export function listenOnPort(server: Server, port: number): Promise<void> {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
         error.code === 'EADDRINUSE'
-          ? new SupercargoError('wrong-state', `Port ${port} is in use.`, { hint: 'Is Supercargo running already? supercargo down stops it; --address HOST:PORT chooses another port.' })
+          ? new SupercargoError('wrong-state', `Port ${port} is in use.`, {
+              hint: 'Is Supercargo running already? supercargo down stops it; --address HOST:PORT chooses another port.',
+            })
           : error,
       ),
     );

@@ -130,7 +130,11 @@ async function openClusterAuthority(options: NameServerProcessOptions): Promise<
   const path = join(options.directory, 'authority.json');
   let file = await loadJson(path, authorityFile);
   if (file === undefined) {
-    const cluster: Cluster = { id: newIdentifier('clu'), name: options.clusterName, createdAt: new Date(options.clock.wallMilliseconds()).toISOString() };
+    const cluster: Cluster = {
+      id: newIdentifier('clu'),
+      name: options.clusterName,
+      createdAt: new Date(options.clock.wallMilliseconds()).toISOString(),
+    };
     file = { cluster, ...(await createAuthority({ clusterId: cluster.id, clusterName: cluster.name, clock: options.clock })) };
     await saveJson(path, file);
     options.log.info({ cluster: cluster.name, id: cluster.id }, 'made a new cluster and its authority');

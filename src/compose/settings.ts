@@ -9,12 +9,28 @@ const settings = z.object({
     .min(500)
     .default(100_000)
     .describe('How long a mount call is held; below the engine’s own limit (Docker 120 s, Podman 5 s unless it is told otherwise).'),
-  SUPERCARGO_CERTIFICATE_LIFETIME: z.coerce.number().int().min(2000).default(86_400_000).describe('Life of the certificates of hosts and name server.'),
+  SUPERCARGO_CERTIFICATE_LIFETIME: z.coerce
+    .number()
+    .int()
+    .min(2000)
+    .default(86_400_000)
+    .describe('Life of the certificates of hosts and name server.'),
   SUPERCARGO_SESSION: z.coerce.number().int().min(5000).default(15_000).describe('A host counts as down this long after its last heartbeat.'),
-  SUPERCARGO_USER_REMAPPING: z.enum(['0', '1']).default('0').describe('1 if the container engine remaps users: the way to the mount points is then open.'),
-  SUPERCARGO_ACCEPT_OLDER_NAME_SERVER: z.enum(['0', '1']).default('0').describe('1, for one start, if the name server was set back to a backup on purpose.'),
+  SUPERCARGO_USER_REMAPPING: z
+    .enum(['0', '1'])
+    .default('0')
+    .describe('1 if the container engine remaps users: the way to the mount points is then open.'),
+  SUPERCARGO_ACCEPT_OLDER_NAME_SERVER: z
+    .enum(['0', '1'])
+    .default('0')
+    .describe('1, for one start, if the name server was set back to a backup on purpose.'),
   SUPERCARGO_CRASH_AT: z.string().default('').describe('Fault injection: the process kills itself at this place, once. For tests.'),
-  SUPERCARGO_CORRUPT_STREAM: z.coerce.number().int().min(0).default(0).describe('Fault injection: this many streams sent from here get a wrong byte.'),
+  SUPERCARGO_CORRUPT_STREAM: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe('Fault injection: this many streams sent from here get a wrong byte.'),
 });
 
 export interface Settings {

@@ -26,7 +26,8 @@ export const defaultPorts = { nameServer: 7470, join: 7471, agent: 7472 } as con
  * Runs the daemon of a host. On a host that belongs to no cluster it makes one, with the name server here; on one that has joined it is the agent only.
  */
 export async function up(options: UpOptions, ready: (summary: ReadySummary) => void, signal: AbortSignal): Promise<void> {
-  if (process.getuid?.() !== 0) throw new SupercargoError('forbidden', 'Supercargo mounts volumes, which only root may do.', { hint: 'Run it with sudo.' });
+  if (process.getuid?.() !== 0)
+    throw new SupercargoError('forbidden', 'Supercargo mounts volumes, which only root may do.', { hint: 'Run it with sudo.' });
   const log = createLog(options.logLevel);
   const directory = await openStateDirectory(options.stateDirectory, readSettings(process.env).userRemapping);
   await mkdir(options.runDirectory, { recursive: true, mode: 0o755 });
@@ -59,7 +60,9 @@ function chooseRoles(options: UpOptions, directory: StateDirectory, host: HostFi
   const hasNameServer = existsSync(join(directory.nameServer, 'authority.json'));
   if (options.roles !== undefined) {
     if (options.roles.includes('agent') && !options.roles.includes('name-server') && host === undefined) {
-      throw new SupercargoError('wrong-state', 'This host belongs to no cluster yet.', { hint: 'Run the join command that supercargo invite prints on the first host.' });
+      throw new SupercargoError('wrong-state', 'This host belongs to no cluster yet.', {
+        hint: 'Run the join command that supercargo invite prints on the first host.',
+      });
     }
     return options.roles;
   }
@@ -86,7 +89,12 @@ function startOwnNameServer(options: UpOptions, directory: StateDirectory, log: 
  * The identity that is there, or a new one. Beside the name server a certificate is made at each start: the authority is at hand, and the old one may have
  * run out while the host was off.
  */
-async function settleIdentity(options: UpOptions, directory: StateDirectory, host: HostFile | undefined, nameServer: NameServerProcess | undefined): Promise<HostFile> {
+async function settleIdentity(
+  options: UpOptions,
+  directory: StateDirectory,
+  host: HostFile | undefined,
+  nameServer: NameServerProcess | undefined,
+): Promise<HostFile> {
   const poolDevice = options.poolDevice ?? host?.poolDevice ?? null;
   if (nameServer === undefined) {
     if (host === undefined) throw new SupercargoError('wrong-state', 'This host belongs to no cluster yet.', { hint: 'Join one first.' });
@@ -101,7 +109,12 @@ async function settleIdentity(options: UpOptions, directory: StateDirectory, hos
 }
 
 /** Writes the credentials first: a host file is there only with credentials that belong to it. */
-export async function keepIdentity(directory: StateDirectory, answer: JoinAnswer, privateKeyPem: string, poolDevice: string | null): Promise<HostFile> {
+export async function keepIdentity(
+  directory: StateDirectory,
+  answer: JoinAnswer,
+  privateKeyPem: string,
+  poolDevice: string | null,
+): Promise<HostFile> {
   await saveCredentials(directory.agent, { privateKeyPem, certificatePem: answer.certificate, authorities: answer.authorities });
   const file: HostFile = {
     cluster: answer.cluster,

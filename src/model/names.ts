@@ -24,7 +24,9 @@ export function checkName(kind: string, name: unknown): string {
     });
   }
   if (identifierPattern.test(name)) {
-    throw new SupercargoError('invalid-name', `The ${kind} name ${JSON.stringify(name)} looks like an identifier of Supercargo.`, { hint: 'Choose another name.' });
+    throw new SupercargoError('invalid-name', `The ${kind} name ${JSON.stringify(name)} looks like an identifier of Supercargo.`, {
+      hint: 'Choose another name.',
+    });
   }
   return name;
 }

@@ -85,7 +85,10 @@ function openMove(volume: Volume, held: Placement & { state: 'held' }, to: strin
 /** Checks that volume and move belong together and that the move is still going on. */
 function checkOpen(volume: Volume, move: Move): Placement & { state: 'moving' } {
   if (isOver(move) || volume.placement.state !== 'moving' || volume.placement.move !== move.id) {
-    throw wrongState(`Move ${move.id} of volume "${move.volumeName}" has ended (${move.phase}).`, 'Look at the volume again; nothing is left to do for this move.');
+    throw wrongState(
+      `Move ${move.id} of volume "${move.volumeName}" has ended (${move.phase}).`,
+      'Look at the volume again; nothing is left to do for this move.',
+    );
   }
   return volume.placement;
 }

@@ -55,7 +55,7 @@ export type VolumeUse = z.infer<typeof volumeUse>;
  * Who may write. `free`: nobody ever held it, there is no data. `held`: the one holder. `moving`: see movePhase.
  * `removing`: on its way out; `confirmed` once the holder has given up its copy, from when on the name is free.
  */
-export const placement = z.discriminatedUnion('state', [
+const placement = z.discriminatedUnion('state', [
   z.object({ state: z.literal('free') }),
   z.object({
     state: z.literal('held'),
@@ -92,7 +92,7 @@ export type Volume = z.infer<typeof volumeRecord>;
  * copying: the source may write; the destination pulls snapshots. ready: the destination has nearly everything; the source
  * releases as soon as nothing uses the volume. released: no host may write; the last delta travels. Then one of the ends.
  */
-export const movePhase = z.enum(['copying', 'ready', 'released', 'committed', 'aborted']);
+const movePhase = z.enum(['copying', 'ready', 'released', 'committed', 'aborted']);
 export type MovePhase = z.infer<typeof movePhase>;
 
 export const moveProgress = z.object({

@@ -47,7 +47,11 @@ async function pruneMoves({ store, repository, clock }: NameServerContext, signa
     const moves = await repository.list(keys.moves, moveRecord);
     const ended = moves.filter(isOver).sort((a, b) => (b.endedAt ?? '').localeCompare(a.endedAt ?? ''));
     const surplus = ended.slice(keptMoves);
-    if (surplus.length > 0) await store.transact([], surplus.map((move) => ({ delete: keys.move(move.id) })));
+    if (surplus.length > 0)
+      await store.transact(
+        [],
+        surplus.map((move) => ({ delete: keys.move(move.id) })),
+      );
     await clock.sleep(pruneIntervalMilliseconds, signal).catch(() => undefined);
   }
 }

@@ -96,7 +96,8 @@ function destinationHandlers(context: NameServerContext): Pick<Handlers<Routes>,
           // It is a replica until the new holder says that it made its live copy: a live copy that was never reported was never mounted.
           return change.move === move ? change : { ...change, volume: recordCopy(change.volume, host, { host, ...body.copy, kind: 'replica' }) };
         },
-        (transaction, { volume }) => transaction.record('move.committed', volume.name, name, `Volume "${volume.name}" is held by ${name} (epoch ${volume.epoch}).`),
+        (transaction, { volume }) =>
+          transaction.record('move.committed', volume.name, name, `Volume "${volume.name}" is held by ${name} (epoch ${volume.epoch}).`),
       );
     },
     reportProgress: async ({ parameters, body }, request) => {
@@ -120,7 +121,10 @@ async function requireParty(context: NameServerContext, moveId: string, request:
   const host = callingHost(request);
   const move = await findMove(context.repository, moveId);
   if (parties.some((party) => move[party] === host)) return host;
-  throw new SupercargoError('forbidden', `Only the ${parties.map((party) => (party === 'from' ? 'source' : 'destination')).join(' or ')} of move ${moveId} may do this.`);
+  throw new SupercargoError(
+    'forbidden',
+    `Only the ${parties.map((party) => (party === 'from' ? 'source' : 'destination')).join(' or ')} of move ${moveId} may do this.`,
+  );
 }
 
 /** One compare-and-swap over a move and its volume. */
@@ -149,7 +153,8 @@ async function endMove(context: NameServerContext, moveId: string, error: NonNul
     context,
     moveId,
     ({ volume, move }) => abort(volume, move, error, context.repository.now()),
-    (transaction, { volume }) => transaction.record('move.aborted', volume.name, actor, `The move of volume "${volume.name}" ended: ${error.message}`),
+    (transaction, { volume }) =>
+      transaction.record('move.aborted', volume.name, actor, `The move of volume "${volume.name}" ended: ${error.message}`),
   );
   return move;
 }

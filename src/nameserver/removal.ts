@@ -57,7 +57,9 @@ async function settled(context: NameServerContext, removing: Volume): Promise<bo
 /** The holder's own words, from the event that it left with its refusal. */
 async function refusalText({ store }: NameServerContext, removing: Volume): Promise<string> {
   const { entries } = await store.list(keys.events);
-  const refusals = entries.map((entry) => eventRecord.parse(entry.value)).filter((event) => event.type === 'volume.removal-refused' && event.subject === removing.name);
+  const refusals = entries
+    .map((entry) => eventRecord.parse(entry.value))
+    .filter((event) => event.type === 'volume.removal-refused' && event.subject === removing.name);
   return refusals.at(-1)?.message ?? `Volume "${removing.name}" is in use.`;
 }
 

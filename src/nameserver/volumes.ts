@@ -2,15 +2,7 @@ import { SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import { checkName } from '../model/names.ts';
 import { formatSize } from '../model/size.ts';
-import {
-  confirmRemoval,
-  currentHost,
-  isGone,
-  reclaim,
-  recordCopy,
-  refuseRemoval,
-  remove,
-} from '../model/placement.ts';
+import { confirmRemoval, currentHost, isGone, reclaim, recordCopy, refuseRemoval, remove } from '../model/placement.ts';
 import { hostRecord, moveRecord, volumeClass, volumeRecord } from '../model/records.ts';
 import type { Volume, VolumeClass } from '../model/records.ts';
 import type { Routes } from '../protocol/routes.ts';
@@ -141,7 +133,9 @@ function isNamed(volume: Volume): boolean {
 function checkEntityTag(request: RequestContext, transaction: Transaction, volume: Volume): void {
   const tag = String(transaction.revisionOf(keys.volume(volume.id)));
   if (request.ifMatch !== undefined && request.ifMatch !== tag) {
-    throw new SupercargoError('precondition-failed', `Volume "${volume.name}" has changed since you read it.`, { hint: 'Read it again and repeat the change.' });
+    throw new SupercargoError('precondition-failed', `Volume "${volume.name}" has changed since you read it.`, {
+      hint: 'Read it again and repeat the change.',
+    });
   }
 }
 

@@ -8,7 +8,7 @@ import { keys } from './repository.ts';
 import { hostViewOf } from './hosts.ts';
 
 /** How long a stream may be silent, in milliseconds: its reader then knows that the connection is dead. */
-export const aliveIntervalMilliseconds = 3000;
+const aliveIntervalMilliseconds = 3000;
 
 export function watchHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'watch'> {
   return {

@@ -54,11 +54,18 @@ describe('an authority', () => {
       name: 'CN=admin',
       keys,
       signingAlgorithm,
-      extensions: [new x509.SubjectAlternativeNameExtension([{ type: 'url', value: nameServerUri(cluster.id) }]), new x509.BasicConstraintsExtension(true)],
+      extensions: [
+        new x509.SubjectAlternativeNameExtension([{ type: 'url', value: nameServerUri(cluster.id) }]),
+        new x509.BasicConstraintsExtension(true),
+      ],
     });
     const host = cluster.newHost();
     const certificate = new X509Certificate(await issueFor(request.toString('pem'), hostUri(cluster.id, host.id)));
-    expect([certificate.subject, certificate.subjectAltName, certificate.ca]).toEqual([`CN=${host.id}`, `URI:${hostUri(cluster.id, host.id)}`, false]);
+    expect([certificate.subject, certificate.subjectAltName, certificate.ca]).toEqual([
+      `CN=${host.id}`,
+      `URI:${hostUri(cluster.id, host.id)}`,
+      false,
+    ]);
   });
 
   it('refuses a request whose signature is not by its key', async () => {
@@ -67,7 +74,10 @@ describe('an authority', () => {
     const der = Buffer.from(new x509.Pkcs10CertificateRequest(requestPem).rawData);
     der[der.length - 1] = (der.at(-1) ?? 0) ^ 1;
     const broken = new x509.Pkcs10CertificateRequest(der).toString('pem');
-    await expect(issueFor(broken, nameServerUri(cluster.id))).rejects.toMatchObject({ code: 'invalid-request', message: expect.stringContaining('signature') });
+    await expect(issueFor(broken, nameServerUri(cluster.id))).rejects.toMatchObject({
+      code: 'invalid-request',
+      message: expect.stringContaining('signature'),
+    });
   });
 
   it('refuses what is no request, and keys that are not P-256', async () => {
@@ -130,7 +140,8 @@ describe('verification of a certificate', () => {
     const named = (subjectAltName: string) => identityOf({ subjectAltName } as X509Certificate);
     const [one, other] = [nameServerUri(cluster.id), hostUri(cluster.id, newIdentifier('hst'))];
     expect(named(`URI:${one}`)).toEqual(cluster.nameServer);
-    for (const names of [`URI:${one}, URI:${other}`, `DNS:x, URI:${one}`, `URI:"${one}"`, `DNS:${one}`, '']) expect(() => named(names)).toThrow(/nobody/);
+    for (const names of [`URI:${one}, URI:${other}`, `DNS:x, URI:${one}`, `URI:"${one}"`, `DNS:${one}`, ''])
+      expect(() => named(names)).toThrow(/nobody/);
   });
 });
 

@@ -3,7 +3,16 @@ import { SupercargoError } from '../model/errors.ts';
 import type { Clock } from '../ports/clock.ts';
 import { clusterOf, clusterUri, parseIdentity } from './identity.ts';
 import { fingerprintOf } from './verification.ts';
-import { exportPrivateKey, generateKeys, importPrivateKey, importPublicKey, keyAlgorithm, loadX509, signingAlgorithm, type X509Library } from './x509.ts';
+import {
+  exportPrivateKey,
+  generateKeys,
+  importPrivateKey,
+  importPublicKey,
+  keyAlgorithm,
+  loadX509,
+  signingAlgorithm,
+  type X509Library,
+} from './x509.ts';
 
 /** What the name server keeps of the cluster's authority. The private key is a secret. */
 export interface AuthorityMaterial {
@@ -62,7 +71,8 @@ export async function createAuthority(options: { clusterId: string; clusterName:
 
 export function openAuthority(material: AuthorityMaterial, clock: Clock): Authority {
   const certificate = new X509Certificate(material.certificatePem);
-  const sign = (x509: X509Library, publicKey: webcrypto.CryptoKey, options: IssueOptions) => issue({ x509, certificate, material, clock }, publicKey, options);
+  const sign = (x509: X509Library, publicKey: webcrypto.CryptoKey, options: IssueOptions) =>
+    issue({ x509, certificate, material, clock }, publicKey, options);
   return {
     certificatePem: material.certificatePem,
     fingerprint: fingerprintOf(material.certificatePem),

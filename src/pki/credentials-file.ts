@@ -39,8 +39,8 @@ async function writeDurably(path: string, text: string): Promise<void> {
  */
 export async function loadCredentials(directory: string): Promise<Credentials | undefined> {
   const path = join(directory, fileName);
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   });
   if (text === undefined) return undefined;

@@ -14,7 +14,9 @@ const clockCheckMilliseconds = 60_000;
 export function peerIdentity(socket: TLSSocket, options: { cluster: string; clock: Clock }): Identity {
   const certificate = socket.getPeerX509Certificate();
   if (!socket.authorized || certificate === undefined) {
-    throw new SupercargoError('unauthenticated', 'The connection has no certificate of this cluster.', { hint: 'Connect with the credentials of a host.' });
+    throw new SupercargoError('unauthenticated', 'The connection has no certificate of this cluster.', {
+      hint: 'Connect with the credentials of a host.',
+    });
   }
   checkValidity(certificate, options.clock);
   const identity = identityOf(certificate);

@@ -64,5 +64,9 @@ export async function greet(port: number, options: tls.ConnectionOptions): Promi
 }
 
 export function systemClock(): Clock {
-  return { wallMilliseconds: () => Date.now(), monotonicMilliseconds: () => performance.now(), sleep: () => Promise.reject(new Error('not for waiting')) };
+  return {
+    wallMilliseconds: () => Date.now(),
+    monotonicMilliseconds: () => performance.now(),
+    sleep: () => Promise.reject(new Error('not for waiting')),
+  };
 }

@@ -41,7 +41,14 @@ describe('a ticket', () => {
     const parts = (await issueTicket(nameServer, claims)).split('.');
     const changed = Buffer.from(JSON.stringify({ ...claims, volume: newIdentifier('vol') })).toString('base64url');
     const none = Buffer.from(JSON.stringify({ alg: 'none', typ: 'supercargo-transfer' })).toString('base64url');
-    const tampered = [`${parts[0]}.${changed}.${parts[2]}`, `${none}.${parts[1]}.`, `${none}.${parts[1]}.${parts[2]}`, '', 'a.b.c', 'x'.repeat(10_000)];
+    const tampered = [
+      `${parts[0]}.${changed}.${parts[2]}`,
+      `${none}.${parts[1]}.`,
+      `${none}.${parts[1]}.${parts[2]}`,
+      '',
+      'a.b.c',
+      'x'.repeat(10_000),
+    ];
     for (const token of tampered) await expect(verifyTicket(token, expectations)).rejects.toMatchObject(refusal('not signed'));
   });
 
@@ -49,7 +56,10 @@ describe('a ticket', () => {
     const host = await cluster.credentialsFor(cluster.newHost());
     const foreign = await createTestCluster(clock, cluster.id);
     const stranger = await foreign.credentialsFor(foreign.nameServer);
-    const expired = await cluster.credentialsFor(cluster.nameServer, { clock: new ManualClock(clock.wallMilliseconds() - 60_000), lifetimeMilliseconds: 1 });
+    const expired = await cluster.credentialsFor(cluster.nameServer, {
+      clock: new ManualClock(clock.wallMilliseconds() - 60_000),
+      lifetimeMilliseconds: 1,
+    });
     for (const signer of [host, stranger, expired]) {
       await expect(verifyTicket(await issueTicket(signer, claims), expectations)).rejects.toMatchObject(refusal('not signed'));
     }
@@ -64,9 +74,13 @@ describe('a ticket', () => {
   it('is refused when it is something else that the name server signed', async () => {
     const x5c = [new X509Certificate(nameServer.certificatePem).raw.toString('base64')];
     const sign = (payload: unknown, typ: string) =>
-      new CompactSign(Buffer.from(JSON.stringify(payload))).setProtectedHeader({ alg: 'ES256', typ, x5c }).sign(createPrivateKey(nameServer.privateKeyPem));
+      new CompactSign(Buffer.from(JSON.stringify(payload)))
+        .setProtectedHeader({ alg: 'ES256', typ, x5c })
+        .sign(createPrivateKey(nameServer.privateKeyPem));
     await expect(verifyTicket(await sign(claims, 'supercargo-other'), expectations)).rejects.toMatchObject(refusal('not signed'));
-    await expect(verifyTicket(await sign({ ...claims, epoch: undefined }, 'supercargo-transfer'), expectations)).rejects.toMatchObject(refusal('not signed'));
+    await expect(verifyTicket(await sign({ ...claims, epoch: undefined }, 'supercargo-transfer'), expectations)).rejects.toMatchObject(
+      refusal('not signed'),
+    );
     expect(await verifyTicket(await sign(claims, 'supercargo-transfer'), expectations)).toEqual(claims); // so it was these
   });
 });

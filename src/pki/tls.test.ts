@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import tls from 'node:tls';
+import type tls from 'node:tls';
 import { X509Certificate } from 'node:crypto';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { newIdentifier } from '../model/identifiers.ts';
@@ -152,10 +152,14 @@ describe('a client', () => {
   it('refuses a server of another authority, and one whose certificate has expired', async () => {
     const foreign = await createTestCluster(systemClock(), cluster.id);
     const { port } = await serve(serverTlsOptions(await foreign.credentialsFor(foreign.nameServer)));
-    await expect(enter(port, clientTlsOptions({ credentials: hostCredentials, expectedIdentity: cluster.nameServer }))).rejects.toThrow(/verify|signature|self-signed|issuer/i);
+    await expect(enter(port, clientTlsOptions({ credentials: hostCredentials, expectedIdentity: cluster.nameServer }))).rejects.toThrow(
+      /verify|signature|self-signed|issuer/i,
+    );
     const expired = await cluster.credentialsFor(cluster.nameServer, { clock: new ManualClock(Date.now() - 60_000), lifetimeMilliseconds: 30_000 });
     const other = await serve(serverTlsOptions(expired));
-    await expect(enter(other.port, clientTlsOptions({ credentials: hostCredentials, expectedIdentity: cluster.nameServer }))).rejects.toThrow(/expired/);
+    await expect(enter(other.port, clientTlsOptions({ credentials: hostCredentials, expectedIdentity: cluster.nameServer }))).rejects.toThrow(
+      /expired/,
+    );
   });
 
   it('never falls back to the authorities of the system', () => {

@@ -111,7 +111,8 @@ function shownCertificates(socket: tls.TLSSocket): X509Certificate[] {
 
 /** An empty list would not mean "nobody" everywhere in Node, and no list would mean the system's authorities. */
 function trusted(authorities: readonly string[]): string[] {
-  if (authorities.length === 0) throw new SupercargoError('wrong-state', 'No authority of the cluster is known.', { hint: 'Join the cluster again.' });
+  if (authorities.length === 0)
+    throw new SupercargoError('wrong-state', 'No authority of the cluster is known.', { hint: 'Join the cluster again.' });
   return [...authorities];
 }
 
@@ -128,10 +129,14 @@ function identityError(der: Buffer, expected: Identity): Error | undefined {
 }
 
 function unreachable(address: string, cause?: Error): SupercargoError {
-  return new SupercargoError('name-server-unreachable', `${address} did not complete a TLS handshake: ${cause?.message ?? 'it closed the connection'}.`, {
-    hint: 'Check the address, and that the name server runs there.',
-    cause,
-  });
+  return new SupercargoError(
+    'name-server-unreachable',
+    `${address} did not complete a TLS handshake: ${cause?.message ?? 'it closed the connection'}.`,
+    {
+      hint: 'Check the address, and that the name server runs there.',
+      cause,
+    },
+  );
 }
 
 function wrongFingerprint(address: string): SupercargoError {

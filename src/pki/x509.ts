@@ -7,12 +7,12 @@ export const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' } as const;
 /**
  * The library that writes certificates and requests. It costs 150 ms and 22 MB, so it is loaded by those who write one, when they do.
  */
-export async function loadX509() {
+export async function loadX509(): Promise<X509Library> {
   await import('reflect-metadata'); // the library looks for it when it is loaded
   return import('@peculiar/x509');
 }
 
-export type X509Library = Awaited<ReturnType<typeof loadX509>>;
+export type X509Library = typeof import('@peculiar/x509');
 
 export function generateKeys(): Promise<webcrypto.CryptoKeyPair> {
   return webcrypto.subtle.generateKey(keyAlgorithm, true, ['sign', 'verify']);

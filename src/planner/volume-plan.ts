@@ -149,7 +149,10 @@ function planBystander(facts: VolumeFacts, volume: Volume): Step[] {
   if (!hasAnything(facts)) return planCopyReport(facts, volume, 'replica');
   if (facts.live !== 'absent') {
     if (isRetired(facts, volume)) return [{ do: 'delete-live', why: 'another host holds the volume; the final snapshot is kept' }];
-    return [{ do: 'protect-live' }, complain('Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.')];
+    return [
+      { do: 'protect-live' },
+      complain('Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.'),
+    ];
   }
   return [...planCopyReport(facts, volume, 'replica'), ...planPruning(facts, volume)];
 }
@@ -163,7 +166,7 @@ function isRetired({ self, grant, snapshots }: VolumeFacts, volume: Volume): boo
 /** The volume is on its way here: what is left of an earlier stay is cleared before it arrives, not after. */
 function planDestination(facts: VolumeFacts, volume: Volume): Step[] {
   const receive: Step[] = facts.move === null ? [] : [{ do: 'receive-move', move: facts.move.id }];
-  const retired = facts.live !== 'absent' && isRetired(facts, volume);
+  const retired = facts.live === 'readonly' && isRetired(facts, volume);
   return retired ? [...receive, { do: 'delete-live', why: 'the volume is on its way back' }] : [...planProtection(facts), ...receive];
 }
 
@@ -179,7 +182,7 @@ function planCopyReport(facts: VolumeFacts, volume: Volume, kind: Copy['kind']):
 /**
  * Snapshots that no incremental transfer can need. Kept: the newest one in common with each other host, and the newest of all.
  */
-export function planPruning(facts: VolumeFacts, volume: Volume): Step[] {
+function planPruning(facts: VolumeFacts, volume: Volume): Step[] {
   const keep = new Set<string>();
   const newest = facts.snapshots.at(-1);
   if (newest !== undefined) keep.add(newest);

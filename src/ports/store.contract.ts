@@ -71,9 +71,18 @@ function describeTransactions(current: Current): void {
     const { store } = current();
     const impossible: StoreOperation[][] = [
       [{ put: 'a', value: 1 }, { delete: 'a' }],
-      [{ put: 'a', value: 1 }, { put: 'b', value: undefined }],
-      [{ put: 'a', value: 1 }, { put: '', value: 1 }],
-      [{ put: 'a', value: 1 }, { put: 'b', value: 1, lease: 'unknown' }],
+      [
+        { put: 'a', value: 1 },
+        { put: 'b', value: undefined },
+      ],
+      [
+        { put: 'a', value: 1 },
+        { put: '', value: 1 },
+      ],
+      [
+        { put: 'a', value: 1 },
+        { put: 'b', value: 1, lease: 'unknown' },
+      ],
     ];
     for (const operations of impossible) await expect(store.transact([], operations)).rejects.toMatchObject({ name: 'SupercargoError' });
     expect((await store.list('')).entries).toEqual([]);
@@ -120,9 +129,19 @@ function describeWatches(current: Current): void {
   it('delivers whole transactions in order, each once, those before and those after it began', async () => {
     const { store } = current();
     const start = await put(store, 'w/before', 0);
-    await store.transact([], [{ put: 'w/1', value: 1 }, { put: 'w/2', value: 2 }, { put: 'other', value: 3 }]);
+    await store.transact(
+      [],
+      [
+        { put: 'w/1', value: 1 },
+        { put: 'w/2', value: 2 },
+        { put: 'other', value: 3 },
+      ],
+    );
     const watch = watchFrom(store, 'w/', start);
-    expect(await watch.next()).toMatchObject([{ key: 'w/1', value: 1 }, { key: 'w/2', value: 2 }]);
+    expect(await watch.next()).toMatchObject([
+      { key: 'w/1', value: 1 },
+      { key: 'w/2', value: 2 },
+    ]);
     const pending = watch.next();
     await put(store, 'elsewhere', 1);
     const revision = committed(await store.transact([], [{ delete: 'w/1' }]));
@@ -134,7 +153,15 @@ function describeWatches(current: Current): void {
     const { store } = current();
     const count = 60;
     const writers = Promise.all(
-      Array.from({ length: count }, (_, index) => store.transact([], [{ put: `w/${index}`, value: index }, { put: `w/x${index}`, value: index }])),
+      Array.from({ length: count }, (_, index) =>
+        store.transact(
+          [],
+          [
+            { put: `w/${index}`, value: index },
+            { put: `w/x${index}`, value: index },
+          ],
+        ),
+      ),
     );
     const watchers = Array.from({ length: 4 }, () => watchFrom(store, 'w/', 0));
     const seen = await Promise.all(
@@ -184,12 +211,22 @@ function describeLeases(current: Current): void {
     const { store, advanceTime } = current();
     await store.grantLease('session', 1_000);
     const revision = committed(
-      await store.transact([], [{ put: 's/1', value: 1, lease: 'session' }, { put: 's/2', value: 2, lease: 'session' }, { put: 's/3', value: 3 }]),
+      await store.transact(
+        [],
+        [
+          { put: 's/1', value: 1, lease: 'session' },
+          { put: 's/2', value: 2, lease: 'session' },
+          { put: 's/3', value: 3 },
+        ],
+      ),
     );
     const watch = watchFrom(store, 's/', revision);
     await advanceTime(1_500);
     const events = await watch.next();
-    expect(events.map(({ key, value }) => [key, value])).toEqual([['s/1', undefined], ['s/2', undefined]]);
+    expect(events.map(({ key, value }) => [key, value])).toEqual([
+      ['s/1', undefined],
+      ['s/2', undefined],
+    ]);
     expect((await store.list('s/')).entries.map(({ key }) => key)).toEqual(['s/3']);
     expect(await store.keepLeaseAlive('session')).toBe(false);
     await watch.end();
@@ -212,7 +249,13 @@ function describeLeases(current: Current): void {
     const { store, advanceTime } = current();
     await store.grantLease('long', 60_000);
     await store.grantLease('short', 500);
-    await store.transact([], [{ put: 'l', value: 1, lease: 'long' }, { put: 's', value: 1, lease: 'short' }]);
+    await store.transact(
+      [],
+      [
+        { put: 'l', value: 1, lease: 'long' },
+        { put: 's', value: 1, lease: 'short' },
+      ],
+    );
     await advanceTime(1_000);
     expect((await store.list('')).entries.map(({ key }) => key)).toEqual(['l']);
   });
@@ -220,7 +263,13 @@ function describeLeases(current: Current): void {
   it('revokes at once, and a key written again without the lease is no longer its own', async () => {
     const { store } = current();
     await store.grantLease('session', 60_000);
-    await store.transact([], [{ put: 'a', value: 1, lease: 'session' }, { put: 'b', value: 1, lease: 'session' }]);
+    await store.transact(
+      [],
+      [
+        { put: 'a', value: 1, lease: 'session' },
+        { put: 'b', value: 1, lease: 'session' },
+      ],
+    );
     await put(store, 'b', 2);
     await store.revokeLease('session');
     expect((await store.list('')).entries.map(({ key }) => key)).toEqual(['b']);
@@ -243,14 +292,19 @@ function describeLeases(current: Current): void {
 const someKeys = ['a', 'a/', 'a/b', 'a/\u{10ffff}', 'b', 'ä', '\u{1f6a2}'];
 const keyArbitrary = fc.constantFrom(...someKeys);
 const stepArbitrary = fc.oneof(
-  { weight: 10, arbitrary: fc.record({
+  {
+    weight: 10,
+    arbitrary: fc.record({
       kind: fc.constant('transact' as const),
-      compares: fc.array(fc.record({ key: keyArbitrary, right: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, fc.constant(false)) }), { maxLength: 2 }),
+      compares: fc.array(fc.record({ key: keyArbitrary, right: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, fc.constant(false)) }), {
+        maxLength: 2,
+      }),
       puts: fc.uniqueArray(fc.record({ key: keyArbitrary, value: fc.option(fc.jsonValue({ maxDepth: 1 }), { nil: undefined }) }), {
         selector: ({ key }) => key,
         maxLength: 4,
       }),
-    }) },
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('reopen' as const) }) },
 );
 

@@ -16,7 +16,8 @@ export class StoreModel {
     if (effective.length === 0) return { committed: true, revision: this.#log.length };
     const revision = this.#log.length + 1;
     const events = effective.map((operation): StoreEvent => {
-      const event = 'put' in operation ? { key: operation.put, value: operation.value, revision } : { key: operation.delete, value: undefined, revision };
+      const event =
+        'put' in operation ? { key: operation.put, value: operation.value, revision } : { key: operation.delete, value: undefined, revision };
       if ('put' in operation) this.#entries.set(event.key, event);
       else this.#entries.delete(event.key);
       return event;

@@ -17,9 +17,7 @@ export interface Compare {
   revision: number;
 }
 
-export type StoreOperation =
-  | { put: string; value: unknown; /** The key vanishes when this lease ends. */ lease?: string }
-  | { delete: string };
+export type StoreOperation = { put: string; value: unknown; /** The key vanishes when this lease ends. */ lease?: string } | { delete: string };
 
 export type TransactionResult = { committed: true; revision: number } | { committed: false; /** Keys whose comparison failed. */ failed: string[] };
 

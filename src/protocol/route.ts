@@ -29,9 +29,13 @@ type Given<Schema> = Schema extends z.ZodType ? z.input<Schema> : undefined;
 type Member<Key extends string, Value> = [Value] extends [undefined] ? { [K in Key]?: undefined } : { [K in Key]: Value };
 
 /** What a handler of the route receives after validation. */
-export type RouteInput<R extends Route> = Member<'parameters', Parsed<R['parameters']>> & Member<'query', Parsed<R['query']>> & Member<'body', Parsed<R['body']>>;
+export type RouteInput<R extends Route> = Member<'parameters', Parsed<R['parameters']>> &
+  Member<'query', Parsed<R['query']>> &
+  Member<'body', Parsed<R['body']>>;
 
 /** What a client passes. */
-export type RouteCall<R extends Route> = Member<'parameters', Given<R['parameters']>> & Member<'query', Given<R['query']>> & Member<'body', Given<R['body']>>;
+export type RouteCall<R extends Route> = Member<'parameters', Given<R['parameters']>> &
+  Member<'query', Given<R['query']>> &
+  Member<'body', Given<R['body']>>;
 
 export type RouteOutput<R extends Route> = z.output<R['response']>;

@@ -122,7 +122,13 @@ export const routes = defineRoutes({
     response: z.object({ sessionMilliseconds: z.int() }),
   },
 
-  listClasses: { method: 'GET', path: '/v1/classes', summary: 'All volume classes.', callers: everyone, response: z.object({ items: z.array(volumeClass) }) },
+  listClasses: {
+    method: 'GET',
+    path: '/v1/classes',
+    summary: 'All volume classes.',
+    callers: everyone,
+    response: z.object({ items: z.array(volumeClass) }),
+  },
   putClass: {
     method: 'PUT',
     path: '/v1/classes/:class',
@@ -133,7 +139,13 @@ export const routes = defineRoutes({
     response: volumeClass,
   },
 
-  listVolumes: { method: 'GET', path: '/v1/volumes', summary: 'All volumes.', callers: everyone, response: z.object({ items: z.array(volumeRecord) }) },
+  listVolumes: {
+    method: 'GET',
+    path: '/v1/volumes',
+    summary: 'All volumes.',
+    callers: everyone,
+    response: z.object({ items: z.array(volumeRecord) }),
+  },
   createVolume: {
     method: 'POST',
     path: '/v1/volumes',
@@ -142,7 +154,14 @@ export const routes = defineRoutes({
     body: createVolumeBody,
     response: volumeRecord,
   },
-  getVolume: { method: 'GET', path: '/v1/volumes/:volume', summary: 'One volume.', callers: everyone, parameters: volumeParameters, response: volumeRecord },
+  getVolume: {
+    method: 'GET',
+    path: '/v1/volumes/:volume',
+    summary: 'One volume.',
+    callers: everyone,
+    parameters: volumeParameters,
+    response: volumeRecord,
+  },
   updateVolume: {
     method: 'PATCH',
     path: '/v1/volumes/:volume',
@@ -213,7 +232,13 @@ export const routes = defineRoutes({
     response: emptyAnswer,
   },
 
-  listMoves: { method: 'GET', path: '/v1/moves', summary: 'Moves, the newest last.', callers: everyone, response: z.object({ items: z.array(moveRecord) }) },
+  listMoves: {
+    method: 'GET',
+    path: '/v1/moves',
+    summary: 'Moves, the newest last.',
+    callers: everyone,
+    response: z.object({ items: z.array(moveRecord) }),
+  },
   getMove: { method: 'GET', path: '/v1/moves/:move', summary: 'One move.', callers: everyone, parameters: moveParameters, response: moveRecord },
   createMove: {
     method: 'POST',

@@ -56,7 +56,10 @@ export async function createServer<Table extends Record<string, Route>>(options:
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error, _request, reply) => sendProblem(reply, asSupercargoError(error), options.onDefect));
   app.setNotFoundHandler((request, reply) =>
-    sendProblem(reply, new SupercargoError('not-found', `There is no ${request.method} ${request.url}.`, { hint: 'GET /v1/openapi.json lists what there is.' })),
+    sendProblem(
+      reply,
+      new SupercargoError('not-found', `There is no ${request.method} ${request.url}.`, { hint: 'GET /v1/openapi.json lists what there is.' }),
+    ),
   );
   await app.register(swagger, {
     openapi: { openapi: '3.1.0', info: { title: 'Supercargo', version: options.version, description: 'The data layer for containers.' } },
@@ -92,7 +95,9 @@ function addRoute(app: FastifyInstance, name: string, route: Route, handler: Any
       const identity = identify(request.raw);
       if (!route.callers.includes(identity.caller)) {
         throw new SupercargoError('forbidden', `A ${identity.caller} may not call ${route.method} ${route.path}.`, {
-          hint: route.callers.includes('operator') ? 'Run it as root on the host that runs the name server.' : 'This call is for other parts of Supercargo.',
+          hint: route.callers.includes('operator')
+            ? 'Run it as root on the host that runs the name server.'
+            : 'This call is for other parts of Supercargo.',
         });
       }
     },
@@ -137,7 +142,11 @@ async function streamLines(reply: FastifyReply, lines: AsyncIterable<unknown>): 
 
 function asSupercargoError(error: unknown): SupercargoError {
   if (isSupercargoError(error)) return error;
-  const { statusCode, message, validation } = error as { statusCode?: number; message?: string; validation?: { instancePath?: string; message?: string }[] };
+  const { statusCode, message, validation } = error as {
+    statusCode?: number;
+    message?: string;
+    validation?: { instancePath?: string; message?: string }[];
+  };
   if (validation !== undefined) {
     const words = validation.map((each) => `${(each.instancePath ?? '').replace(/^\//, '') || 'body'}: ${each.message}`).join('; ');
     return new SupercargoError('invalid-request', `The request is not valid: ${words}`, { hint: 'GET /v1/openapi.json shows what is expected.' });

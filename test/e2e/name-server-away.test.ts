@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Volume } from '../../src/model/records.ts';
 import type { WhereView } from '../../src/protocol/routes.ts';
@@ -6,6 +5,7 @@ import type { Host } from '../../testbed/lab.ts';
 import { waitUntil } from '../../testbed/process.ts';
 import { Cluster } from './support/cluster.ts';
 import { sendToPlugin } from './support/plugin-socket.ts';
+import { pause } from './support/timing.ts';
 
 let cluster: Cluster;
 let h1: Host;
@@ -106,7 +106,7 @@ it('loses no acknowledged change in ten kills', async () => {
       const name = `${prefix}-${number}`;
       const { status } = await sendToPlugin(h2, { call: 'VolumeDriver.Create', body: { Name: name } });
       if (status === 200) acknowledged.push(name);
-      else await delay(20);
+      else await pause(20);
     }
   };
   const clients = Promise.all(['a', 'b', 'c'].map(client));

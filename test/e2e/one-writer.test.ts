@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Move, Volume, VolumeUse } from '../../src/model/records.ts';
 import { TEST_IMAGE } from '../../testbed/lab.ts';
@@ -9,6 +8,7 @@ import { waitUntil } from '../../testbed/process.ts';
 import { Cluster } from './support/cluster.ts';
 import { mountThroughPlugin, unmountThroughPlugin } from './support/plugin-socket.ts';
 import { seededRandom } from './support/random.ts';
+import { pause } from './support/timing.ts';
 
 let cluster: Cluster;
 let h1: Host;
@@ -175,7 +175,7 @@ async function race(volume: string, tries: number, seed: number): Promise<Tally>
   for (let round = 0; round < tries; round += 1) {
     const session = randomBytes(32).toString('hex');
     const [old, fresh] = await Promise.all([
-      delay(2 * usualDelay * random()).then(() => mountThroughPlugin(holder, volume, session)),
+      pause(2 * usualDelay * random()).then(() => mountThroughPlugin(holder, volume, session)),
       mountThroughPlugin(newcomer, volume, session),
     ]);
     const winners = [old, fresh].flatMap((result) => ('mountPoint' in result ? [result.mountPoint] : []));

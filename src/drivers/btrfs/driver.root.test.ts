@@ -193,7 +193,10 @@ describe('btrfs pool', () => {
     const nested = join(driver.livePath(volume), 'nested');
     execFileSync('btrfs', ['-q', 'subvolume', 'create', nested]);
     writeFileSync(join(nested, 'file'), 'precious');
-    await expect(driver.createSnapshot(volume, newIdentifier('snp'))).rejects.toMatchObject({ code: 'not-supported', message: expect.stringContaining('nested') });
+    await expect(driver.createSnapshot(volume, newIdentifier('snp'))).rejects.toMatchObject({
+      code: 'not-supported',
+      message: expect.stringContaining('nested'),
+    });
     await expect(driver.deleteLive(volume)).rejects.toMatchObject({ code: 'wrong-state' });
     expect(readFileSync(join(nested, 'file'), 'utf8')).toBe('precious');
     expect((await driver.inspect(volume)).snapshots).toEqual([]);

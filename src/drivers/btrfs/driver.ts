@@ -184,9 +184,13 @@ class BtrfsDriver implements VolumeDriver {
     const [first, ...others] = await this.#commands.subvolumesInside(live);
     if (first === undefined) return;
     const more = others.length === 0 ? '' : ` and ${others.length} more`;
-    throw new SupercargoError('not-supported', `The volume has btrfs subvolumes inside (${first.slice(first.indexOf('/live/') + 6)}${more}), which no snapshot holds.`, {
-      hint: 'Turn them into plain directories: a program that runs on btrfs made them, for example Docker with its btrfs storage driver.',
-    });
+    throw new SupercargoError(
+      'not-supported',
+      `The volume has btrfs subvolumes inside (${first.slice(first.indexOf('/live/') + 6)}${more}), which no snapshot holds.`,
+      {
+        hint: 'Turn them into plain directories: a program that runs on btrfs made them, for example Docker with its btrfs storage driver.',
+      },
+    );
   }
 
   async #requireLive(volume: string): Promise<string> {

@@ -55,7 +55,9 @@ describe('sqlite store', () => {
 
   it('has lost no acknowledged transaction after kill -9', async () => {
     const path = newPath();
-    const writer = spawn(process.execPath, [fileURLToPath(new URL('durability-writer.ts', import.meta.url)), path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const writer = spawn(process.execPath, [fileURLToPath(new URL('durability-writer.ts', import.meta.url)), path], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     const exited = once(writer, 'exit');
     const acknowledged: [number, number][] = [];
     for await (const line of createInterface({ input: writer.stdout })) {
@@ -72,7 +74,9 @@ describe('sqlite store', () => {
 
   it('refuses a second opener in another process, and admits it once the first is gone', async () => {
     const path = newPath();
-    const writer = spawn(process.execPath, [fileURLToPath(new URL('durability-writer.ts', import.meta.url)), path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const writer = spawn(process.execPath, [fileURLToPath(new URL('durability-writer.ts', import.meta.url)), path], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     const exited = once(writer, 'exit');
     await once(writer.stdout, 'data');
     try {
@@ -119,7 +123,14 @@ describe('sqlite store', () => {
   it('knows after a restart what has been compacted', async () => {
     const path = newPath();
     const store = open(path, 5);
-    for (let number = 1; number <= 50; number += 1) await store.transact([], [{ put: `k${number}`, value: number }, { put: 'l', value: number }]);
+    for (let number = 1; number <= 50; number += 1)
+      await store.transact(
+        [],
+        [
+          { put: `k${number}`, value: number },
+          { put: 'l', value: number },
+        ],
+      );
     await store.close();
     await expect(firstOf(open(path, 5), 0)).rejects.toMatchObject({ code: 'revision-compacted' });
   });
