@@ -1,3 +1,4 @@
+import type * as x509 from '@peculiar/x509';
 import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
 
 /** ECDSA on P-256 everywhere: small, fast to sign, and every TLS 1.3 implementation has it. */
@@ -12,7 +13,7 @@ export async function loadX509(): Promise<X509Library> {
   return import('@peculiar/x509');
 }
 
-export type X509Library = typeof import('@peculiar/x509');
+export type X509Library = typeof x509;
 
 export function generateKeys(): Promise<webcrypto.CryptoKeyPair> {
   return webcrypto.subtle.generateKey(keyAlgorithm, true, ['sign', 'verify']);
