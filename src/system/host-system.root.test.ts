@@ -47,6 +47,7 @@ describe.runIf(process.env[isolated] !== undefined)('host system, isolated', () 
   afterEach(async () => {
     await Promise.all(holders.splice(0).map(end));
     await host.unmountVolume(mountPoint);
+    await host.forgetMountPoint(mountPoint);
   });
 
   /** Starts a program that says "ready" and then waits. */
