@@ -15,9 +15,6 @@ export interface ReleaseRequest {
 /** A container that has just ended may keep its mount for a moment; this long it is waited for before a refusal. Milliseconds. */
 const lingerMilliseconds = 1000;
 const lingerStepMilliseconds = 50;
-/** A session that an engine forgot to give back shows itself as void within this time (see staleSessions). Milliseconds. */
-const sessionMilliseconds = 3500;
-const sessionStepMilliseconds = 250;
 
 /**
  * Ends this host's right to write, the one step on which a single writer rests. Runs in the volume's queue, so no mount can be answered meanwhile.
@@ -108,16 +105,15 @@ export async function undoRelease(context: AgentContext, volume: Volume, epoch: 
   await context.state.setGrant(volume.id, { epoch, state: 'held', move: null, snapshot: null });
 }
 
-/** What still uses the volume after those had their time who may just be ending: containers whose Unmount came, sessions with nothing behind them. */
+/** What still uses the volume after containers whose Unmount came had their time to end. */
 async function usesAfterLinger(context: AgentContext, volume: Volume): Promise<VolumeUse[]> {
   const { clock, state } = context;
   const begin = clock.monotonicMilliseconds();
   for (;;) {
     const uses = await currentUses(context, volume);
-    const sessionsOnly = uses.every((use) => use.kind === 'mount-session');
-    const limit = sessionsOnly ? sessionMilliseconds : state.references(volume.id).length === 0 ? lingerMilliseconds : 0;
-    if (uses.length === 0 || clock.monotonicMilliseconds() - begin >= limit) return uses;
-    await clock.sleep(sessionsOnly ? sessionStepMilliseconds : lingerStepMilliseconds);
+    const lingering = state.references(volume.id).length === 0 && clock.monotonicMilliseconds() - begin < lingerMilliseconds;
+    if (uses.length === 0 || !lingering) return uses;
+    await clock.sleep(lingerStepMilliseconds);
   }
 }
 
