@@ -77,8 +77,8 @@ export class ClusterView {
     while (!signal.aborted) {
       try {
         for await (const message of this.#messages(signal)) {
-          pause = reconnectMilliseconds.first;
           await this.#apply(message);
+          pause = reconnectMilliseconds.first;
         }
       } catch (error) {
         if (!signal.aborted && (this.#synced || this.#problem !== null))

@@ -31,22 +31,25 @@ export class Download {
 
   /** Receives from the present offset to the end and compares length and digest. @throws host-unreachable (go on later), stream-corrupt, pool-full */
   async goOn(): Promise<void> {
-    const { context, signal } = this.#session;
+    const { context, signal, source } = this.#session;
+    const ticket = await this.#session.ticket();
     const idle = new AbortController();
-    const response = await this.#session.source.transport.request({
-      method: 'GET',
-      path: snapshotStreamPath(this.#snapshot, this.#base, this.offset),
-      headers: { [ticketHeader]: await this.#session.ticket(), te: 'trailers' },
-      signal: AbortSignal.any([signal, idle.signal]),
-    });
-    if (response.statusCode !== 200) throw fromProblem(response.statusCode ?? 500, await text(response));
-    context.crashPoint('stream-begun');
+    // From before the request on: a source that froze may take it and never answer.
     const watch = this.#watchIdle(idle);
+    let response: IncomingMessage | undefined;
     try {
+      response = await source.transport.request({
+        method: 'GET',
+        path: snapshotStreamPath(this.#snapshot, this.#base, this.offset),
+        headers: { [ticketHeader]: ticket, te: 'trailers' },
+        signal: AbortSignal.any([signal, idle.signal]),
+      });
+      if (response.statusCode !== 200) throw fromProblem(response.statusCode ?? 500, await text(response));
+      context.crashPoint('stream-begun');
       await this.#receive(response);
     } finally {
       watch.abort();
-      response.destroy();
+      response?.destroy();
     }
     this.#verify(response.trailers);
   }

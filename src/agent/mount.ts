@@ -52,10 +52,10 @@ async function mountInTime(actor: VolumeActor, session: string, signal: AbortSig
   try {
     return await Promise.race([attempt, late]);
   } catch (error) {
-    void attempt.then(
-      (mountPoint) => (mountPoint === null ? undefined : actor.giveBack(session)),
-      () => undefined,
-    );
+    attempt
+      .then((mountPoint) => (mountPoint === null ? undefined : actor.giveBack(session)))
+      // It failed, or could not be noted: the session then shows itself as void.
+      .catch(() => undefined);
     throw error;
   } finally {
     done.abort();

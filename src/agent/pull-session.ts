@@ -53,6 +53,7 @@ export class PullSession {
   async patiently<Result>(task: () => Promise<Result>, position: () => number = () => 0): Promise<Result> {
     const { clock, log } = this.context;
     let reached = position();
+    let renewed = false;
     let since = clock.monotonicMilliseconds();
     for (let pause = reconnectMilliseconds.first; ; pause = Math.min(pause * 2, reconnectMilliseconds.most)) {
       try {
@@ -63,6 +64,13 @@ export class PullSession {
           reached = position();
           since = clock.monotonicMilliseconds();
           pause = reconnectMilliseconds.first;
+          renewed = false;
+        }
+        if (isSupercargoError(error, 'forbidden') && this.#ticket !== null && !renewed) {
+          // Worn out before its time, by a host that slept, say.
+          this.#ticket = null;
+          renewed = true;
+          continue;
         }
         const temporary = isSupercargoError(error, 'host-unreachable', 'name-server-unreachable');
         if (!temporary || clock.monotonicMilliseconds() - since > patienceMilliseconds) throw error;

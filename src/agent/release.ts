@@ -32,30 +32,43 @@ export async function releaseVolume(context: AgentContext, volume: Volume, reque
     await reportUses(context, volume, request, blockers);
     return false;
   }
+  const { uses, snapshot } = await closeOrCallOff(context, volume, request);
+  if (snapshot === null) {
+    await reportUses(context, volume, request, uses);
+    return false;
+  }
+  log.info({ volume: volume.name, epoch: request.epoch, snapshot }, 'released');
+  return true;
+}
+
+interface Closing {
+  /** null if it was called off because of the uses. */
+  snapshot: string | null;
+  uses: VolumeUse[];
+}
+
+/** Closes the volume, or leaves it as it was: nobody was told, so it goes on here, and whoever waits for it hears why it does not come. */
+async function closeOrCallOff(context: AgentContext, volume: Volume, request: ReleaseRequest): Promise<Closing> {
   try {
-    const { uses, snapshot } = await closeAndSnapshot(context, volume, request);
-    if (snapshot === null) {
-      await undoRelease(context, volume, request.epoch);
-      await reportUses(context, volume, request, uses);
-      return false;
-    }
-    log.info({ volume: volume.name, epoch: request.epoch, snapshot }, 'released');
-    return true;
+    const closing = await closeAndSnapshot(context, volume, request);
+    if (closing.snapshot === null) await undoRelease(context, volume, request.epoch);
+    return closing;
   } catch (error) {
-    // Nobody was told: the volume goes on here, and whoever waits for it hears why it does not come.
-    if (state.grant(volume.id)?.state === 'releasing') await undoRelease(context, volume, request.epoch);
     const { code, message, hint } = toSupercargoError(error);
-    await context.nameServer.abortMove({ parameters: { move: request.move }, body: { code, message: message.slice(0, 4000), hint: hint ?? null } });
+    const body = { code, message: message.slice(0, 4000), hint: hint ?? null };
+    try {
+      if (context.state.grant(volume.id)?.state === 'releasing') await undoRelease(context, volume, request.epoch);
+    } finally {
+      await context.nameServer
+        .abortMove({ parameters: { move: request.move }, body })
+        .catch((failure: unknown) => context.log.warn({ volume: volume.name, error: String(failure) }, 'could not end the move'));
+    }
     throw error;
   }
 }
 
 /** Steps 2 to 7. @returns the final snapshot, or null and what was found to use the volume */
-async function closeAndSnapshot(
-  context: AgentContext,
-  volume: Volume,
-  request: ReleaseRequest,
-): Promise<{ uses: VolumeUse[]; snapshot: string | null }> {
+async function closeAndSnapshot(context: AgentContext, volume: Volume, request: ReleaseRequest): Promise<Closing> {
   const { state, driver, crashPoint } = context;
   await state.setGrant(volume.id, { epoch: request.epoch, state: 'releasing', move: request.move, snapshot: null });
   crashPoint('releasing-recorded');
@@ -120,7 +133,8 @@ async function usesAfterLinger(context: AgentContext, volume: Volume): Promise<V
 async function reportUses(context: AgentContext, volume: Volume, request: ReleaseRequest, uses: VolumeUse[]): Promise<void> {
   const { nameServer, view } = context;
   const parameters = { move: request.move };
-  if (request.refuseIfUsed) {
+  // An operator may have made it his move meanwhile, which waits.
+  if (request.refuseIfUsed && view.move(request.move)?.reason !== 'operator') {
     const error = inUseError(context, volume, uses);
     await nameServer.abortMove({ parameters, body: { code: error.code, message: error.message, hint: error.hint ?? null } });
     return;

@@ -232,6 +232,7 @@ export class VolumeActor {
   }
 
   #wakeIn(milliseconds: number): void {
+    this.#retry?.abort();
     const controller = new AbortController();
     this.#retry = controller;
     this.#context.clock.sleep(milliseconds, controller.signal).then(

@@ -25,12 +25,13 @@ export function createStreamCorruption(streams: number): (response: ServerRespon
   let left = streams;
   return (response) => {
     if (left === 0) return;
-    left -= 1;
     const write = response.write.bind(response) as (chunk: Buffer) => boolean;
     let turned = false;
     const corrupting = (chunk: Buffer): boolean => {
-      if (turned || chunk.length <= 600) return write(chunk);
+      // Short ones are refusals, not streams.
+      if (turned || left === 0 || chunk.length <= 600) return write(chunk);
       turned = true;
+      left -= 1;
       const copy = Buffer.from(chunk);
       copy[600] = (copy[600] ?? 0) ^ 0xff;
       return write(copy);

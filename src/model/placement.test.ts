@@ -95,14 +95,19 @@ describe('a move', () => {
     const { volume, move } = moving();
     const withCopy = recordCopy(volume, a, { host: a, kind: 'live', snapshots: ['snp_1'] });
     const released = release(withCopy, move, 'snp_1');
-    expect(commit(released.volume, released.move, now).volume.copies).toEqual([{ host: a, kind: 'replica', snapshots: ['snp_1'] }]);
+    expect(commit(released.volume, released.move, now).volume.copies).toContainEqual({ host: a, kind: 'replica', snapshots: ['snp_1'] });
+  });
+
+  it('lists its destination from the start, so that a removal waits until nothing is left there', () => {
+    expect(moving().volume.copies).toEqual([{ host: b, kind: 'replica', snapshots: [] }]);
   });
 
   it('keeps its epoch when it ends before the release, and gets a new one when it ends after', () => {
     const opened = moving();
-    expect(abort(opened.volume, opened.move, failure, now).volume).toEqual(held());
+    const { copies } = opened.volume;
+    expect(abort(opened.volume, opened.move, failure, now).volume).toEqual({ ...held(), copies });
     const released = release(opened.volume, opened.move, 'snp_1');
-    expect(abort(released.volume, released.move, failure, now).volume).toEqual({ ...held(), epoch: 2 });
+    expect(abort(released.volume, released.move, failure, now).volume).toEqual({ ...held(), copies, epoch: 2 });
   });
 
   it('cannot be ended, released, blocked or made ready once it is committed', () => {

@@ -79,7 +79,10 @@ function openMove(volume: Volume, held: Placement & { state: 'held' }, to: strin
     startedAt: opening.now,
     endedAt: null,
   };
-  return { move, volume: { ...volume, placement: { state: 'moving', from: held.host, to, move: move.id, base: held.base } } };
+  // Listed from the start: should the volume be removed meanwhile, its record waits until what has already arrived there is gone as well.
+  const listed = volume.copies.some((copy) => copy.host === to);
+  const copies: Copy[] = listed ? volume.copies : [...volume.copies, { host: to, kind: 'replica', snapshots: [] }];
+  return { move, volume: { ...volume, copies, placement: { state: 'moving', from: held.host, to, move: move.id, base: held.base } } };
 }
 
 /** Checks that volume and move belong together and that the move is still going on. */

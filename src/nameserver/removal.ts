@@ -1,4 +1,4 @@
-import { SupercargoError } from '../model/errors.ts';
+import { isSupercargoError, SupercargoError } from '../model/errors.ts';
 import { refuseRemoval } from '../model/placement.ts';
 import { eventRecord, volumeRecord } from '../model/records.ts';
 import type { Volume } from '../model/records.ts';
@@ -27,6 +27,10 @@ export async function awaitRemoval(context: NameServerContext, removing: Volume)
     for await (const _ of store.watch(keys.volume(removing.id), revision, deadline.signal)) {
       if (await settled(context, removing)) return;
     }
+  } catch (error) {
+    // Whatever went wrong here, it must not stay asked for; the first error is the one to tell.
+    if (!isSupercargoError(error, 'volume-in-use')) await giveUp(context, removing).catch(() => undefined);
+    throw error;
   } finally {
     deadline.abort();
     await timer;

@@ -124,7 +124,7 @@ describe('claiming', () => {
     await createHeld(h1);
     const where = () => server.as(null).where({ parameters: { volume } });
     expect(await where()).toMatchObject({ state: 'held', host: 'h1', address: 'h1:7472', epoch: 1, replicas: [], move: null });
-    await server.as(h2).reportCopy({ parameters: { volume }, body: { copy: { kind: 'replica', snapshots: [] } } });
+    await server.as(h2).reportCopy({ parameters: { volume }, body: { copy: { kind: 'replica', snapshots: [newIdentifier('snp')] } } });
     await server.as(h3).claimVolume({ parameters: { volume } });
     expect(await where()).toMatchObject({ state: 'moving', host: 'h1', replicas: ['h2'], move: { to: h3 } });
   });

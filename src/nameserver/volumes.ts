@@ -226,7 +226,7 @@ async function where({ repository }: NameServerContext, word: string): Promise<A
   const volume = await findVolume(repository, word);
   const current = currentHost(volume.placement);
   const host = current === null ? undefined : await repository.get(keys.host(current), hostRecord);
-  const replicas = volume.copies.filter((copy) => copy.host !== current);
+  const replicas = volume.copies.filter((copy) => copy.host !== current && copy.snapshots.length > 0);
   const move = volume.placement.state === 'moving' ? await repository.get(keys.move(volume.placement.move), moveRecord) : undefined;
   return {
     volume: volume.name,

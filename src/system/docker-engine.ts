@@ -22,6 +22,7 @@ const containerList = z.array(
     Mounts: z.array(z.object({ Name: z.string().optional() })).nullish(),
   }),
 );
+const inspected = z.object({ State: z.object({ Status: z.string() }) });
 type ListedContainer = z.infer<typeof containerList>[number];
 
 /** Docker, over its socket. Paths carry no version: each engine then speaks its own, and what is read here is the same in all. */
@@ -39,12 +40,14 @@ export function createDockerEngine(options: DockerEngineOptions = {}): Container
    * A container that is being started still has the state from before. But the engine holds its lock from before the first mount until the process
    * runs, and so does not answer an inspection: silence is the sign.
    */
-  async function isStarting({ id, state }: ContainerReference): Promise<boolean> {
-    if (!['created', 'exited'].includes(state)) return false;
-    return get(socketPath, `/containers/${id}/json`, lockTimeoutMilliseconds).then(
-      () => false,
-      () => true,
-    );
+  async function presentState({ id, state }: ContainerReference): Promise<string> {
+    if (!['created', 'exited'].includes(state)) return state;
+    try {
+      const { status, body } = await get(socketPath, `/containers/${id}/json`, lockTimeoutMilliseconds);
+      return status === 200 ? inspected.parse(JSON.parse(body)).State.Status : state;
+    } catch {
+      return 'starting';
+    }
   }
 
   return {
@@ -54,7 +57,7 @@ export function createDockerEngine(options: DockerEngineOptions = {}): Container
       const listed = await listContainers({ volume: [volumeName] });
       // The filter also matches mount destinations that are called like the volume.
       const using = listed.filter((container) => container.Mounts?.some((mount) => mount.Name === volumeName)).map(toReference);
-      return Promise.all(using.map(async (container) => ((await isStarting(container)) ? { ...container, state: 'starting' } : container)));
+      return Promise.all(using.map(async (container) => ({ ...container, state: await presentState(container) })));
     },
 
     async containerOfProcess(processNumber) {

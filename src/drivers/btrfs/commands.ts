@@ -105,15 +105,14 @@ export class BtrfsCommands {
   /** Bytes of the extents in a subvolume that came after a generation (0: all). Reads metadata only, and only what changed. */
   async extentBytes(path: string, afterGeneration: number): Promise<number> {
     const child = spawnPiped('btrfs', ['subvolume', 'find-new', path, String(afterGeneration + 1)]);
+    const lines = createInterface({ input: child.stdout });
     // An estimate that cannot be had is no reason to fail: what it is for goes on without.
-    child.on('error', () => child.stdout.destroy());
+    child.on('error', () => lines.close());
     child.stdin.on('error', () => undefined);
     child.stdin.end();
     child.stderr.resume();
     let bytes = 0;
-    for await (const line of createInterface({ input: child.stdout })) {
-      bytes += Number(/^inode \d+ file offset \d+ len (\d+) /.exec(line)?.[1] ?? 0);
-    }
+    for await (const line of lines) bytes += Number(/^inode \d+ file offset \d+ len (\d+) /.exec(line)?.[1] ?? 0);
     return bytes;
   }
 
