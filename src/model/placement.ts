@@ -129,7 +129,14 @@ export function commit(volume: Volume, move: Move, now: string): MoveChange {
   if (move.phase !== 'released' || move.finalSnapshot === null) {
     throw wrongState(`Move ${move.id} has not been released by its source.`, 'Wait for the release.');
   }
-  const copies = volume.copies.map((copy): Copy => (copy.host === move.from ? { ...copy, kind: 'replica' } : copy));
+  const { from, finalSnapshot } = move;
+  // What the source's release said: it has the final snapshot, and no right to write.
+  const retired = (copy: Copy): Copy => ({
+    ...copy,
+    kind: 'replica',
+    snapshots: [...copy.snapshots.filter((each) => each !== finalSnapshot), finalSnapshot],
+  });
+  const copies = volume.copies.map((copy) => (copy.host === from ? retired(copy) : copy));
   return {
     move: { ...move, phase: 'committed', endedAt: now },
     volume: { ...volume, epoch: volume.epoch + 1, copies, placement: { state: 'held', host: move.to, base: move.finalSnapshot } },
