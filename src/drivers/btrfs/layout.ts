@@ -84,7 +84,13 @@ export class PoolLayout {
   async liveState(volume: string): Promise<'absent' | 'writable' | 'readonly'> {
     const path = this.live(volume);
     if (!(await isSubvolume(path))) return 'absent';
-    return (await isReadOnly(path)) ? 'readonly' : 'writable';
+    try {
+      return (await isReadOnly(path)) ? 'readonly' : 'writable';
+    } catch (error) {
+      // Deleted between the two looks, by whoever tidies up.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'absent';
+      throw error;
+    }
   }
 }
 

@@ -70,11 +70,15 @@ export async function expectClean(cluster: Cluster, name: string): Promise<strin
   await waitUntil(
     'nothing is left over',
     async () => {
+      left = [];
       left = (await Promise.all(hosts.map((host) => leftovers(cluster, host, name, holder)))).flat();
       return left.length === 0;
     },
     settleMilliseconds,
-  ).catch(() => undefined);
+  ).catch((error: unknown) => {
+    // What is left is told below; anything else is a failure of its own.
+    if (left.length === 0) throw error;
+  });
   expect(left).toEqual([]);
   expect((await openMoves(cluster, first)).filter((move) => move.volumeName === name)).toEqual([]);
   return holder;
