@@ -1,6 +1,13 @@
-import { runCli } from './cli/run.ts';
 import { version } from './compose/version.ts';
 
+// Not for people: the agent starts it. It stays small, so it loads nothing of the command line.
+if (process.argv[2] === 'guard') {
+  const { runGuard } = await import('./compose/guard-process.ts');
+  await runGuard(process.argv.slice(3));
+  process.exit(0);
+}
+
+const { runCli } = await import('./cli/run.ts');
 const code = await runCli(process.argv.slice(2), {
   version,
   // The daemon's parts load only where they are used: most commands need a socket and a table.

@@ -18,6 +18,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   system: { imports: ['model', 'ports'] },
   drivers: { imports: ['model', 'ports', 'system'] },
   pki: { imports: ['model', 'ports'] },
+  guard: { imports: ['model', 'ports'] },
   nameserver: { imports: ['model', 'planner', 'ports', 'protocol', 'pki'] },
   agent: { imports: ['model', 'planner', 'ports', 'protocol', 'pki'] },
   'docker-plugin': { imports: ['model', 'protocol', 'ports'], types: ['agent'] },

@@ -3,6 +3,9 @@ import type { AgentStatus } from '../protocol/local-routes.ts';
 import type { VolumeVerbs } from '../ports/volume-verbs.ts';
 import { ClusterView } from './cluster-view.ts';
 import { mountPointOf } from './context.ts';
+import { Leases } from './leases.ts';
+import { NameServerTime } from './name-server-time.ts';
+import { keepReplicated } from './replication.ts';
 import type { AgentContext, AgentOptions } from './context.ts';
 import { keepSession, poolReport } from './session.ts';
 import { TransferServer } from './transfer-server.ts';
@@ -24,7 +27,12 @@ export class Agent {
 
   constructor(options: AgentOptions) {
     const { nameServer: client, state, clock, log } = options;
-    this.#context = { ...options, view: new ClusterView({ client, state, clock, log }) };
+    this.#context = {
+      ...options,
+      view: new ClusterView({ client, state, clock, log }),
+      nameServerTime: new NameServerTime(clock),
+      leases: new Leases(options, (volume) => this.#actorOf(volume).wake()),
+    };
     const actorOf = (volume: string): VolumeActor => this.#actorOf(volume);
     this.verbs = createVerbs(this.#context, actorOf, () => this.#reconsiderAll());
     this.transfers = new TransferServer(this.#context, actorOf);
@@ -40,7 +48,8 @@ export class Agent {
       else if (this.#concerns(volume)) this.#actorOf(volume).wake();
     });
     const { signal } = this.#stop;
-    this.#running = Promise.all([this.#context.view.run(signal), keepSession(this.#context, signal), this.#patrol(signal)]);
+    const actorOf = (volume: string): VolumeActor => this.#actorOf(volume);
+    this.#running = Promise.all([this.#context.view.run(signal), keepSession(this.#context, signal), keepReplicated(this.#context, actorOf, signal), this.#patrol(signal)]);
   }
 
   /** Ends what is under way at a safe place. Volumes stay mounted: their containers go on. */
@@ -109,7 +118,7 @@ export class Agent {
     if (this.#actors.has(id) || state.grant(id) !== null) return true;
     if (volume === null) return false;
     const parties = volume.placement.state === 'moving' ? [volume.placement.from, volume.placement.to] : [currentHost(volume.placement)];
-    return parties.includes(self.id) || volume.copies.some((copy) => copy.host === self.id);
+    return parties.includes(self.id) || volume.replicas.includes(self.id) || volume.copies.some((copy) => copy.host === self.id);
   }
 
   async #patrol(signal: AbortSignal): Promise<void> {

@@ -3,12 +3,16 @@ import type { Host } from '../model/records.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ContainerEngine } from '../ports/container-engine.ts';
 import type { VolumeDriver } from '../ports/driver.ts';
+import type { Fence } from '../ports/fence.ts';
+import type { Guardian } from '../ports/guardian.ts';
 import type { HostSystem } from '../ports/host-system.ts';
 import type { Client } from '../protocol/client.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Transport } from '../protocol/transport.ts';
 import type { ClusterView } from './cluster-view.ts';
+import type { Leases } from './leases.ts';
+import type { NameServerTime } from './name-server-time.ts';
 import type { LocalState } from './local-state.ts';
 
 export interface Log {
@@ -48,6 +52,10 @@ export interface AgentOptions {
   mountDirectory: string;
   /** How long a mount call is held before it is answered with "still moving", in milliseconds. */
   mountDeadlineMilliseconds: number;
+  /** Stops what uses a volume, without the engine's help. */
+  fence: Fence;
+  /** Those that stop users of volumes whose lease has ended. */
+  guardians: readonly Guardian[];
   /** Fault injection for tests: a place in the code at which the process can be made to die. */
   crashPoint: (place: CrashPoint) => void;
 }
@@ -72,11 +80,15 @@ export type CrashPoint =
   | 'marked-ready'
   | 'committed'
   | 'removal-confirmed'
-  | 'copy-deleted';
+  | 'copy-deleted'
+  | 'diverged-kept'
+  | 'snapshot-recorded';
 
 /** What every part of the agent has at hand. */
 export interface AgentContext extends AgentOptions {
   view: ClusterView;
+  leases: Leases;
+  nameServerTime: NameServerTime;
 }
 
 export function mountPointOf(context: Pick<AgentOptions, 'mountDirectory'>, volume: string): string {

@@ -1,12 +1,12 @@
-import { createHash } from 'node:crypto';
-import type { Hash } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { isSupercargoError, SupercargoError } from '../model/errors.ts';
 import type { SnapshotReceiver } from '../ports/driver.ts';
 import { digestTrailer, lengthTrailer, snapshotStreamPath, ticketHeader } from '../protocol/peer-routes.ts';
 import { fromProblem } from '../protocol/problem.ts';
-import { drained } from '../protocol/streams.ts';
+import { createStreamDigest } from '../protocol/stream-digest.ts';
+import type { StreamDigest } from '../protocol/stream-digest.ts';
+import { pour } from '../protocol/streams.ts';
+import type { StreamedAnswer } from '../protocol/transport.ts';
 import { requirePeer } from './peer-health.ts';
 import type { PullSession } from './pull-session.ts';
 
@@ -20,13 +20,14 @@ export class Download {
   readonly #snapshot: string;
   readonly #base: string | null;
   readonly #receiver: SnapshotReceiver;
-  readonly #hash: Hash = createHash('sha256');
+  readonly #digest: StreamDigest;
 
   constructor(session: PullSession, wanted: { snapshot: string; base: string | null }, receiver: SnapshotReceiver) {
     this.#session = session;
     this.#snapshot = wanted.snapshot;
     this.#base = wanted.base;
     this.#receiver = receiver;
+    this.#digest = createStreamDigest(wanted.snapshot, wanted.base);
   }
 
   /** Receives from the present offset to the end and compares length and digest. @throws host-unreachable (go on later), stream-corrupt, pool-full */
@@ -36,12 +37,12 @@ export class Download {
     const idle = new AbortController();
     // From before the request on: a source that froze may take it and never answer.
     const watch = this.#watchIdle(idle);
-    let response: IncomingMessage | undefined;
+    let response: StreamedAnswer | undefined;
     try {
-      response = await source.transport.request({
+      response = await source.transport.stream({
         method: 'GET',
         path: snapshotStreamPath(this.#snapshot, this.#base, this.offset),
-        headers: { [ticketHeader]: ticket, te: 'trailers' },
+        headers: { [ticketHeader]: ticket },
         signal: AbortSignal.any([signal, idle.signal]),
       });
       if (response.statusCode !== 200) throw fromProblem(response.statusCode ?? 500, await text(response));
@@ -54,24 +55,24 @@ export class Download {
     this.#verify(response.trailers);
   }
 
-  async #receive(response: IncomingMessage): Promise<void> {
+  async #receive(response: StreamedAnswer): Promise<void> {
     const { sink } = this.#receiver;
     const { progress, signal } = this.#session;
     try {
-      for await (const chunk of response as AsyncIterable<Buffer>) {
-        // A failed engine destroys its sink; what failed is told by complete().
-        if (sink.destroyed || sink.errored !== null) return await this.#engineFailed();
-        this.#hash.update(chunk);
+      await pour(response, sink, (chunk) => {
+        this.#digest.update(chunk);
         this.offset += chunk.length;
         progress.add(chunk.length);
-        if (!sink.write(chunk)) await drained(sink);
-      }
+        return chunk;
+      });
     } catch (error) {
       signal.throwIfAborted();
       if (isSupercargoError(error)) throw error;
-      if (sink.destroyed || sink.errored !== null) return this.#engineFailed();
-      throw new SupercargoError('host-unreachable', `The connection broke after ${this.offset} bytes.`, { cause: error });
+      if (!sink.destroyed && sink.errored === null)
+        throw new SupercargoError('host-unreachable', `The connection broke after ${this.offset} bytes.`, { cause: error });
     }
+    // A failed engine destroys its sink; what failed is told by complete().
+    if (sink.destroyed || sink.errored !== null) return this.#engineFailed();
   }
 
   async #engineFailed(): Promise<never> {
@@ -79,12 +80,12 @@ export class Download {
     throw new SupercargoError('stream-corrupt', 'The engine stopped before the end of the stream.');
   }
 
-  #verify(trailers: IncomingMessage['trailers']): void {
+  #verify(trailers: StreamedAnswer['trailers']): void {
     const length = trailers[lengthTrailer];
     const digest = trailers[digestTrailer];
     if (length === undefined || digest === undefined)
       throw new SupercargoError('host-unreachable', `The source ended the stream early, after ${this.offset} bytes.`);
-    if (Number(length) !== this.offset || digest !== this.#hash.digest('hex')) {
+    if (Number(length) !== this.offset || digest !== this.#digest.finish()) {
       throw new SupercargoError('stream-corrupt', `Snapshot ${this.#snapshot} of volume "${this.#session.move.volumeName}" arrived corrupt.`, {
         hint: 'It is pulled again by itself; if it keeps failing, check the network and memory of both hosts.',
       });

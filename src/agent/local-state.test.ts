@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { newIdentifier } from '../model/identifiers.ts';
+import { newVolume } from '../model/new-volume.ts';
 import type { Grant } from '../model/grant.ts';
 import type { Host, Volume } from '../model/records.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
@@ -35,22 +36,11 @@ afterEach(async () => {
 const createdAt = '2026-01-01T00:00:00.000Z';
 
 function volumeNamed(name: string, placement: Volume['placement'] = { state: 'free' }): Volume {
-  return {
-    id: newIdentifier('vol'),
-    name,
-    class: 'default',
-    driver: 'btrfs',
-    sizeBytes: null,
-    labels: {},
-    createdAt,
-    epoch: 0,
-    placement,
-    copies: [],
-  };
+  return newVolume({ id: newIdentifier('vol'), name, createdAt, placement });
 }
 
 function hostNamed(name: string): Host {
-  return { id: newIdentifier('hst'), name, address: `${name}:1`, version: '1', pool: null, joinedAt: createdAt };
+  return { id: newIdentifier('hst'), name, address: `${name}:1`, version: '1', pool: null, joinedAt: createdAt, state: 'active', labels: {} };
 }
 
 async function answerReference(volume: string, session: string, engine: string | null): Promise<void> {

@@ -32,7 +32,10 @@ async function mountWithinDeadline(context: AgentContext, actor: VolumeActor, vo
     for (;;) {
       const mountPoint = await mountInTime(actor, session, waiting);
       if (mountPoint !== null) return await answer(actor, session, mountPoint, signal);
-      await awaitGrant(context, actor, volume, waiting);
+      await awaitGrant(context, actor, volume, waiting).catch(async (error: unknown) => {
+        if (!isTakeoverAhead(context, volume, error)) throw error;
+        await nextChangeOrSecond(context, actor, waiting);
+      });
     }
   } catch (error) {
     if (deadline.signal.aborted && !signal.aborted) throw stillMoving(context, volume);
@@ -40,6 +43,12 @@ async function mountWithinDeadline(context: AgentContext, actor: VolumeActor, vo
   } finally {
     deadline.abort();
   }
+}
+
+/** A holder that cannot be reached is replaced by itself where the class says so: the mount waits for that. */
+function isTakeoverAhead({ view, state }: AgentContext, { id }: Volume, error: unknown): boolean {
+  const volume = view.volume(id) ?? state.volume(id);
+  return isSupercargoError(error, 'host-unreachable') && volume?.protection.failover === 'auto' && volume.replicas.length > 0;
 }
 
 /** Waits for its turn in the volume's queue no longer than the caller does; a mount that comes too late is given back. */

@@ -9,22 +9,35 @@ const ticketUseMilliseconds = 240_000;
 const patienceMilliseconds = 120_000;
 const reconnectMilliseconds = { first: 100, most: 3000 };
 
-/** What all rounds of one move at its destination have in common. */
+/** What is pulled: for a move, or for a replica, which has no identifier but its volume's. */
+export type PullSubject = Pick<Move, 'id' | 'volume' | 'volumeName' | 'from'>;
+
+export type PullProgress = Pick<ProgressReporter, 'beginRound' | 'add' | 'restartRound'>;
+
+/** What all snapshots that are pulled for one purpose have in common. */
 export class PullSession {
   readonly context: AgentContext;
-  readonly move: Move;
-  readonly progress: ProgressReporter;
-  /** Fires when the move has ended elsewhere. */
+  readonly move: PullSubject;
+  readonly progress: PullProgress;
+  /** Fires when the purpose is gone. */
   readonly signal: AbortSignal;
+  readonly #requestTicket: () => Promise<{ ticket: string }>;
   /** The snapshot that arrived last: the source keeps it until a newer one has arrived. */
   lastPulled: string | null = null;
   #ticket: { text: string; at: number } | null = null;
 
-  constructor(context: AgentContext, move: Move, progress: ProgressReporter, signal: AbortSignal) {
+  constructor(
+    context: AgentContext,
+    move: PullSubject,
+    progress: PullProgress,
+    signal: AbortSignal,
+    requestTicket: () => Promise<{ ticket: string }>,
+  ) {
     this.context = context;
     this.move = move;
     this.progress = progress;
     this.signal = signal;
+    this.#requestTicket = requestTicket;
   }
 
   /** The connection to the source's agent. @throws host-unreachable */
@@ -35,12 +48,12 @@ export class PullSession {
     return this.context.connectToPeer(host);
   }
 
-  /** The right to pull this move's snapshots, from the name server. */
+  /** The right to pull these snapshots, from the name server. */
   async ticket(): Promise<string> {
-    const { clock, nameServer } = this.context;
+    const { clock } = this.context;
     const now = clock.monotonicMilliseconds();
     if (this.#ticket === null || now - this.#ticket.at > ticketUseMilliseconds) {
-      const { ticket } = await nameServer.createTicket({ parameters: { move: this.move.id } }, { signal: this.signal });
+      const { ticket } = await this.#requestTicket();
       this.#ticket = { text: ticket, at: now };
     }
     return this.#ticket.text;

@@ -62,7 +62,8 @@ async function bringNext(session: PullSession, have: string[]): Promise<Brought>
   return { round, bytes: await bring(session, round, have) };
 }
 
-async function bring(session: PullSession, round: Round, have: readonly string[]): Promise<number> {
+/** Brings one snapshot here, verified and durable. @returns how many bytes it took */
+export async function bring(session: PullSession, round: Omit<Round, 'final'>, have: readonly string[]): Promise<number> {
   const { crashPoint } = session.context;
   crashPoint('snapshot-prepared');
   if (have.includes(round.snapshot)) return 0;
@@ -79,7 +80,7 @@ function prepareRound(session: PullSession, have: string[]): Promise<Round> {
   );
 }
 
-async function pullSnapshot(session: PullSession, round: Round): Promise<number> {
+async function pullSnapshot(session: PullSession, round: Omit<Round, 'final'>): Promise<number> {
   const { context, move } = session;
   for (let attempt = 0; ; attempt += 1) {
     const receiver = await context.driver.receive(move.volume, round.snapshot, round.base);

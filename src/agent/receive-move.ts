@@ -25,10 +25,11 @@ export async function receiveMove(context: AgentContext, actor: VolumeActor, mov
   const progress = new ProgressReporter(context, moveId);
   try {
     const move = requireMove(context, moveId);
-    const session = new PullSession(context, move, progress, signal);
+    const requestTicket = () => context.nameServer.createTicket({ parameters: { move: moveId } }, { signal });
+    const session = new PullSession(context, move, progress, signal, requestTicket);
     await requirePeer(context, move.from, onSource(context, move));
-    if (move.phase === 'copying') await preCopy(session);
-    await awaitRelease(session, actor);
+    if (move.phase === 'copying') await preCopy(session, move);
+    await awaitRelease(session, move, actor);
     const last = await pullRound(session);
     await commit(context, move, last.snapshot, signal);
     context.log.info({ volume: move.volumeName, move: move.id, bytes: last.bytes, milliseconds: last.milliseconds }, 'moved here');
@@ -55,8 +56,8 @@ function requireMove(context: AgentContext, moveId: string): Move {
  * Copies while the source may still write, until what is left is small. If both sides have a snapshot in common already and nothing uses the volume, the
  * difference is taken in one go after the release instead: two small steps would take longer than one.
  */
-async function preCopy(session: PullSession): Promise<void> {
-  const { context, move } = session;
+async function preCopy(session: PullSession, move: Move): Promise<void> {
+  const { context } = session;
   const { driver, view, nameServer, crashPoint } = context;
   const source = view.volume(move.volume)?.copies.find((copy) => copy.host === move.from);
   const own = await driver.inspect(move.volume);
@@ -70,8 +71,8 @@ async function preCopy(session: PullSession): Promise<void> {
 }
 
 /** Waits for the source's release; keeps the copy fresh while something on the source keeps it from releasing. */
-async function awaitRelease(session: PullSession, actor: VolumeActor): Promise<void> {
-  const { context, move, signal } = session;
+async function awaitRelease(session: PullSession, move: Move, actor: VolumeActor): Promise<void> {
+  const { context, signal } = session;
   const { view, clock } = context;
   let interval = freshenMilliseconds.first;
   let freshenAt = clock.monotonicMilliseconds() + interval;

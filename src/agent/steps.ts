@@ -1,4 +1,5 @@
-import { isSupercargoError } from '../model/errors.ts';
+import { isSupercargoError, SupercargoError } from '../model/errors.ts';
+import { newIdentifier } from '../model/identifiers.ts';
 import type { Copy, Volume } from '../model/records.ts';
 import type { Step } from '../planner/volume-plan.ts';
 import { mountPointOf } from './context.ts';
@@ -11,6 +12,7 @@ export interface StepSubject {
   /** null only for volumes that the name server does not know. */
   volume: Volume | null;
   startReceiving(move: string): void;
+  startReplica(volume: Volume): void;
   complain(problem: string): void;
 }
 
@@ -62,12 +64,51 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
       return reportRelease(context, id, step.move, step.epoch);
     case 'receive-move':
       return subject.startReceiving(step.move);
+    case 'receive-replica':
+      return subject.startReplica(volume);
+    case 'import-snapshot':
+      return driver.shareSnapshot(step.fromVolume, step.snapshot, id);
+    case 'fence-live':
+      return fenceLive(context, volume, step.why);
+    case 'keep-diverged':
+      return keepDiverged(context, volume, step.epoch);
+    case 'report-diverged':
+      await nameServer.recordDiverged({ parameters: { volume: id }, body: { epoch: step.epoch, snapshot: step.snapshot } });
+      return;
     case 'drop-snapshots':
       for (const snapshot of step.snapshots) await driver.deleteSnapshot(id, snapshot);
       return;
     case 'confirm-removal':
       return confirmRemoval(context, volume);
   }
+}
+
+/** Ends whatever still writes a copy that does not count any more. */
+async function fenceLive(context: AgentContext, volume: Volume, why: string): Promise<void> {
+  const { driver, fence, log, leases } = context;
+  const target = { path: driver.livePath(volume.id), mountPoint: mountPointOf(context, volume.id) };
+  const [outcome] = await fence.kill([target]);
+  if (outcome === undefined || outcome.problem !== null) {
+    throw new SupercargoError('volume-in-use', `What uses the old copy of volume "${volume.name}" cannot be stopped: ${outcome?.problem ?? 'unknown'}.`, {
+      hint: `Stop it by hand on ${context.self.name}.`,
+    });
+  }
+  if (outcome.users.length > 0) log.warn({ volume: volume.name, users: outcome.users, why }, 'ended what used a copy that does not count any more');
+  await leases.forget(volume.id);
+}
+
+/**
+ * Keeps what this host had written under an epoch that ended without its word. The grant says so before anybody is told: should the process die in between,
+ * the report is made up for.
+ */
+async function keepDiverged(context: AgentContext, volume: Volume, epoch: number): Promise<void> {
+  const { driver, state, nameServer, crashPoint, random, log } = context;
+  const snapshot = newIdentifier('snp', random);
+  await driver.createSnapshot(volume.id, snapshot);
+  await state.setGrant(volume.id, { epoch, state: 'released', move: null, snapshot });
+  crashPoint('diverged-kept');
+  await nameServer.recordDiverged({ parameters: { volume: volume.id }, body: { epoch, snapshot } });
+  log.warn({ volume: volume.name, epoch, snapshot }, 'another copy had taken over; what was written here since is kept as a snapshot');
 }
 
 /** The last look before data goes: a plan may be wrong, the kernel is not. */

@@ -1,18 +1,25 @@
-import { createHash } from 'node:crypto';
-import type { ServerResponse } from 'node:http';
+import type { Readable, Writable } from 'node:stream';
 import { SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';
-import { isOver } from '../model/placement.ts';
+import { currentHost, isOver } from '../model/placement.ts';
 import type { Move, Volume } from '../model/records.ts';
 import { chooseBase } from '../planner/transfer-plan.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import { digestTrailer, lengthTrailer } from '../protocol/peer-routes.ts';
-import { drained } from '../protocol/streams.ts';
 import type { Handlers } from '../protocol/server.ts';
+import { createStreamDigest } from '../protocol/stream-digest.ts';
+import { pour } from '../protocol/streams.ts';
 import type { AgentContext, TransferTicket } from './context.ts';
 import { inUseError } from './release.ts';
 import { currentUses } from './uses.ts';
 import type { VolumeActor } from './volume-actor.ts';
+
+/** Where the bytes of a snapshot are written to. Destroyed, it tells the other end that they were not all. */
+export interface StreamSink extends Writable {
+  /** Begins the answer: from now on, it cannot be a refusal any more. */
+  flushHeaders(): void;
+  addTrailers(trailers: Record<string, string>): void;
+}
 
 /**
  * The source's side of transfers. Whoever asks must hold a ticket for this very move, volume, epoch and pair of hosts, and be that
@@ -23,8 +30,8 @@ export class TransferServer {
   readonly #actorOf: (volume: string) => VolumeActor;
   /** Snapshots made for an open move: all but the newest are of no more use once a newer one has arrived. */
   readonly #made = new Map<string, string[]>();
-  /** The one stream of each move. */
-  readonly #streams = new Map<string, ServerResponse>();
+  /** The one stream of each move, or of each replica. */
+  readonly #streams = new Map<string, StreamSink>();
 
   constructor(context: AgentContext, actorOf: (volume: string) => VolumeActor) {
     this.#context = context;
@@ -44,47 +51,47 @@ export class TransferServer {
   /** Answers the raw stream of a snapshot from an offset on, with length and digest of the whole in the trailers. */
   async stream(
     request: { ticket: string; caller: string | null; snapshot: string; base: string | null; offset: number },
-    response: ServerResponse,
+    response: StreamSink,
   ): Promise<void> {
     const ticket = await this.#admit(request.ticket, request.caller);
-    // A ticket lives longer than its move may.
-    this.#requireOpenMove(ticket);
+    // A ticket lives longer than what it is for.
+    if (isForReplica(ticket)) this.#requireHistory(ticket, request.snapshot);
+    else this.#requireOpenMove(ticket);
     const { snapshots } = await this.#context.driver.inspect(ticket.volume);
     for (const snapshot of [request.snapshot, request.base ?? request.snapshot]) {
       if (!snapshots.includes(snapshot)) throw new SupercargoError('not-found', `There is no snapshot ${snapshot} here.`);
     }
     if (!Number.isSafeInteger(request.offset) || request.offset < 0)
       throw new SupercargoError('invalid-request', 'The offset is not a number of bytes.');
-    response.writeHead(200, { 'content-type': 'application/octet-stream', trailer: `${lengthTrailer}, ${digestTrailer}` });
     response.flushHeaders();
     const source = this.#context.driver.send(ticket.volume, request.snapshot, request.base);
     response.once('close', () => source.destroy());
     // Whoever asks again has given the stream before up, even if its connection has not noticed.
-    this.#streams.get(ticket.move)?.destroy();
-    this.#streams.set(ticket.move, response);
+    const purpose = `${ticket.move} ${ticket.destination}`;
+    this.#streams.get(purpose)?.destroy();
+    this.#streams.set(purpose, response);
     try {
-      await this.#pump(source, response, request.offset);
+      await this.#pump(source, response, request);
     } catch (error) {
       // The head is out: only a broken connection says honestly that this is not all.
       response.destroy();
       if (!response.closed) this.#context.log.warn({ volume: ticket.volume, error: String(error) }, 'a transfer from here broke');
     } finally {
-      if (this.#streams.get(ticket.move) === response) this.#streams.delete(ticket.move);
+      if (this.#streams.get(purpose) === response) this.#streams.delete(purpose);
     }
   }
 
-  async #pump(source: AsyncIterable<Buffer>, response: ServerResponse, offset: number): Promise<void> {
-    const hash = createHash('sha256');
+  async #pump(source: Readable, response: StreamSink, wanted: { snapshot: string; base: string | null; offset: number }): Promise<void> {
+    const digest = createStreamDigest(wanted.snapshot, wanted.base);
     let length = 0;
-    for await (const chunk of source) {
-      hash.update(chunk);
-      const skip = Math.max(0, offset - length);
+    await pour(source, response, (chunk) => {
+      digest.update(chunk);
+      const skip = Math.max(0, wanted.offset - length);
       length += chunk.length;
-      if (skip >= chunk.length) continue;
-      if (response.destroyed) return;
-      if (!response.write(skip === 0 ? chunk : chunk.subarray(skip))) await drained(response);
-    }
-    response.addTrailers({ [lengthTrailer]: String(length), [digestTrailer]: hash.digest('hex') });
+      return skip === 0 ? chunk : chunk.subarray(skip);
+    });
+    if (response.destroyed) return;
+    response.addTrailers({ [lengthTrailer]: String(length), [digestTrailer]: digest.finish() });
     response.end();
   }
 
@@ -144,6 +151,17 @@ export class TransferServer {
     }
   }
 
+  /** Replicas are sent what is part of the volume's history, by its holder. */
+  #requireHistory(ticket: TransferTicket, snapshot: string): void {
+    const { view, state } = this.#context;
+    const volume = view.volume(ticket.volume);
+    const grant = state.grant(ticket.volume);
+    const holds = volume !== null && currentHost(volume.placement) === this.#context.self.id && grant?.state !== 'released';
+    if (!holds || volume.epoch !== ticket.epoch || grant?.epoch !== ticket.epoch || !volume.lineage.some((entry) => entry.snapshot === snapshot)) {
+      throw new SupercargoError('stale-epoch', 'This host does not hold the volume under the epoch of the ticket.', { hint: 'It is asked for again.' });
+    }
+  }
+
   #requireOpenMove(ticket: TransferTicket): { volume: Volume; move: Move } {
     const volume = this.#context.view.volume(ticket.volume);
     const move = this.#context.view.openMoveOf(volume);
@@ -154,4 +172,8 @@ export class TransferServer {
     if (volume.epoch !== ticket.epoch) throw new SupercargoError('stale-epoch', 'The ticket is for another epoch.');
     return { volume, move };
   }
+}
+
+function isForReplica(ticket: TransferTicket): boolean {
+  return ticket.move === ticket.volume;
 }

@@ -1,10 +1,11 @@
 import { isSupercargoError, SupercargoError, toSupercargoError } from '../model/errors.ts';
 import type { Volume } from '../model/records.ts';
-import { describeSteps, isHousekeeping, planVolume } from '../planner/volume-plan.ts';
+import { describeSteps, isHousekeeping, isReplicaOf, planVolume } from '../planner/volume-plan.ts';
 import type { VolumeFacts } from '../planner/volume-plan.ts';
 import { mountPointOf } from './context.ts';
 import type { AgentContext } from './context.ts';
 import { receiveMove } from './receive-move.ts';
+import { receiveReplica } from './receive-replica.ts';
 import { SerialQueue } from './serial-queue.ts';
 import { performStep } from './steps.ts';
 import { currentUses } from './uses.ts';
@@ -17,6 +18,8 @@ const receiveRetryMilliseconds = 1000;
 /** A source whose volume is waited for looks this often whether its users are gone, besides being told. Milliseconds. */
 const blockedPollMilliseconds = 1000;
 
+const replicaTask = 'replica';
+
 /**
  * The loop of one volume on this host: observe, plan, act, until nothing is left to do. All that touches the volume's state here runs in one queue,
  * so a mount and a release can never interleave: one of them wins.
@@ -28,7 +31,7 @@ export class VolumeActor {
   readonly #waiters = new Set<() => void>();
   #scheduled = false;
   #stopped = false;
-  #receiving: { move: string; controller: AbortController; done: Promise<void> } | null = null;
+  #receiving: { task: string; controller: AbortController; done: Promise<void> } | null = null;
   #retry: AbortController | null = null;
   #failures = 0;
   #mountsWaiting = 0;
@@ -76,12 +79,16 @@ export class VolumeActor {
 
   /** Mounts if this host holds the volume. In the queue, so that a release either sees the session or has refused it. */
   async mountIfHeld(session: string, signal: AbortSignal): Promise<string | null> {
-    const { state, driver, system, engine, crashPoint } = this.#context;
+    const { state, driver, system, engine, crashPoint, leases } = this.#context;
     const instance = await engine.instance();
+    const before = state.grant(this.id);
+    const volume = state.volume(this.id);
+    if (before?.state === 'held' && volume !== undefined) await leases.awaitRight(volume, before.epoch, signal);
     return this.exclusively(async () => {
       signal.throwIfAborted();
       this.#noteActivity();
-      if (state.grant(this.id)?.state !== 'held') return null;
+      const grant = state.grant(this.id);
+      if (grant?.state !== 'held' || !leases.mayWrite(this.id, grant.epoch)) return null;
       const mountPoint = mountPointOf(this.#context, this.id);
       await state.addReference(this.id, session, instance);
       crashPoint('reference-added');
@@ -172,7 +179,9 @@ export class VolumeActor {
       const subject = {
         id: this.id,
         volume,
-        startReceiving: (move: string) => this.#startReceiving(move),
+        startReceiving: (move: string) => this.#startReceiving(move, (signal) => receiveMove(this.#context, this, move, signal)),
+        startReplica: (replicated: Volume) =>
+          this.#startReceiving(replicaTask, (signal) => receiveReplica(this.#context, replicated, signal)),
         complain: (problem: string) => {
           complaint = new SupercargoError('data-missing', problem, { hint: 'supercargo doctor shows what is wrong with this host.' });
         },
@@ -187,7 +196,7 @@ export class VolumeActor {
   }
 
   async #observe(volume: Volume | null): Promise<VolumeFacts> {
-    const { driver, system, state, view, self } = this.#context;
+    const { driver, system, state, view, self, leases } = this.#context;
     const copy = await driver.inspect(this.id);
     const mounted = copy.live !== 'absent' && (await system.isMounted(driver.livePath(this.id), mountPointOf(this.#context, this.id)));
     return {
@@ -199,32 +208,36 @@ export class VolumeActor {
       snapshots: copy.snapshots,
       mounted,
       references: state.references(this.id).length,
+      mayWrite: leases.mayWrite(this.id, state.grant(this.id)?.epoch ?? -1),
+      leaving: view.host(self.id)?.state === 'draining',
     };
   }
 
-  #startReceiving(move: string): void {
-    if (this.#receiving?.move === move) return;
+  /** @param task the move, or `replicaTask`: of each there is one at a time */
+  #startReceiving(task: string, receive: (signal: AbortSignal) => Promise<void>): void {
+    if (this.#receiving?.task === task) return;
     const controller = new AbortController();
     let failed = false;
-    const done = receiveMove(this.#context, this, move, controller.signal)
+    const done = receive(controller.signal)
       .catch((error: unknown) => {
         failed = !controller.signal.aborted;
-        if (failed) this.#context.log.warn({ volume: this.id, move, error: String(error) }, 'a move stopped here');
+        if (failed) this.#context.log.warn({ volume: this.id, task, error: String(error) }, 'a transfer stopped here');
       })
       .finally(() => {
-        if (this.#receiving?.move === move) this.#receiving = null;
+        if (this.#receiving?.task === task) this.#receiving = null;
         if (this.#stopped) return;
         // If it could not even be called off, what is in its way is still there: at once would be for ever and without a pause.
         if (failed) this.#wakeIn(receiveRetryMilliseconds);
         else this.wake();
       });
-    this.#receiving = { move, controller, done };
+    this.#receiving = { task, controller, done };
   }
 
-  /** A move that has ended, by whomever, cancels what is being received for it. */
+  /** A move that has ended, by whomever, cancels what is being received for it; so does a replica that is not wanted any more. */
   #endReceivingUnless(facts: VolumeFacts): void {
-    if (this.#receiving === null || facts.move?.id === this.#receiving.move) return;
-    this.#receiving.controller.abort(new Error('the move has ended'));
+    const task = this.#receiving?.task;
+    const wanted = task === replicaTask ? isReplicaOf(facts) : task === facts.move?.id;
+    if (!wanted) this.#receiving?.controller.abort(new Error('what was being received is not wanted any more'));
   }
 
   #noteActivity(): void {

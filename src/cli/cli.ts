@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import { SupercargoError } from '../model/errors.ts';
+import { identifierPattern } from '../model/identifiers.ts';
 import { checkName } from '../model/names.ts';
 import { withAgent, withApi } from './connection.ts';
 import type { Api, LocalApi } from './connection.ts';
@@ -40,12 +42,46 @@ export function examples(...lines: string[]): string {
   return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}`;
 }
 
-/** Parser of an argument that names an object. */
+/** Parser of an argument that gives an object its name. */
 export function named(kind: string): (text: string) => string {
   return (text) => checkName(kind, text);
 }
 
-/** Parser of an argument that names one object or several. */
-export function namedList(kind: string): (text: string, previous: string[] | undefined) => string[] {
-  return (text, previous) => [...(previous ?? []), checkName(kind, text)];
+/** Parser of an argument that says which object is meant, by its name or its identifier. */
+export function reference(kind: string): (text: string) => string {
+  return (text) => (identifierPattern.test(text) ? text : checkName(kind, text));
+}
+
+/** As reference, for one object or several. */
+export function references(kind: string): (text: string, previous: string[] | undefined) => string[] {
+  return (text, previous) => [...(previous ?? []), reference(kind)(text)];
+}
+
+/** Parser of an argument that is the identifier of a snapshot. */
+export function snapshotIdentifier(text: string): string {
+  if (identifierPattern.test(text)) return text;
+  throw new SupercargoError('invalid-request', `${JSON.stringify(text)} is not a snapshot.`, {
+    hint: 'Copy its identifier (snp_…) from supercargo volume inspect NAME.',
+  });
+}
+
+/**
+ * Parser of an option or argument key=value, which may be given several times.
+ * @param what as the user knows it, for example `Option "--label"`
+ */
+export function keyValues(what: string): (text: string, previous: Record<string, string> | undefined) => Record<string, string> {
+  return (text, previous) => {
+    const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+    if (key === undefined || value === undefined) {
+      throw new SupercargoError('invalid-option', `${what} is not key=value: ${JSON.stringify(text)}.`, { hint: 'Write for example zone=a.' });
+    }
+    return { ...previous, [key]: value };
+  };
+}
+
+/** Labels for people: "zone=a, rack=7". */
+export function describeLabels(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(', ');
 }

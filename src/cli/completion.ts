@@ -9,9 +9,21 @@ const completedArguments = [
   ['volume inspect', 'volume', 'volumes'],
   ['volume rm', 'volume', 'volumes'],
   ['volume move', 'volume', 'volumes'],
+  ['volume failover', 'volume', 'volumes'],
+  ['volume restore', 'volume', 'volumes'],
+  ['volume restore', 'snapshot', 'snapshots'],
+  ['volume forget', 'volume', 'volumes'],
+  ['volume forget', 'snapshot', 'snapshots'],
   ['where', 'volume', 'volumes'],
   ['host inspect', 'host', 'hosts'],
+  ['host label', 'host', 'hosts'],
+  ['host drain', 'host', 'hosts'],
+  ['host activate', 'host', 'hosts'],
+  ['host rm', 'host', 'hosts'],
+  ['class set', 'name', 'classes'],
 ] as const;
+
+type Names = Record<(typeof completedArguments)[number][2], string[]>;
 
 /** Adds the command `complete`, which the shell calls by the script that `completion` prints; too heavy to be there at every start. */
 export async function installCompletion(program: Command, cli: Cli): Promise<void> {
@@ -26,12 +38,16 @@ export async function installCompletion(program: Command, cli: Cli): Promise<voi
 }
 
 /** Completion must never fail or hang: whatever is not known at once is left out. */
-async function lookUpNames(cli: Cli): Promise<{ volumes: string[]; hosts: string[] }> {
+async function lookUpNames(cli: Cli): Promise<Names> {
   const options = { timeoutMilliseconds: lookupMilliseconds };
-  try {
-    const [volumes, hosts] = await cli.api((api) => Promise.all([api.listVolumes({}, options), api.listHosts({}, options)]));
-    return { volumes: volumes.items.map(({ name }) => name), hosts: hosts.items.map(({ name }) => name) };
-  } catch {
-    return { volumes: [], hosts: [] };
-  }
+  const known = async <Item>(list: Promise<{ items: Item[] }>): Promise<Item[]> => list.then(({ items }) => items).catch(() => []);
+  const [volumes, hosts, classes] = await cli
+    .api((api) => Promise.all([known(api.listVolumes({}, options)), known(api.listHosts({}, options)), known(api.listClasses({}, options))]))
+    .catch(() => [[], [], []] as const);
+  return {
+    volumes: volumes.map(({ name }) => name),
+    snapshots: volumes.flatMap(({ diverged }) => diverged.map(({ snapshot }) => snapshot)),
+    hosts: hosts.map(({ name }) => name),
+    classes: classes.map(({ name }) => name),
+  };
 }

@@ -64,6 +64,6 @@ export interface CliDependencies {
   launch: readonly [program: string, ...parameters: string[]];
   stdout: OutputStream;
   stderr: OutputStream;
-  stdin: Readable;
+  stdin: Readable & { isTTY?: boolean };
   environment: NodeJS.ProcessEnv;
 }

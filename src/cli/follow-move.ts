@@ -1,19 +1,17 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { formatDuration } from '../model/duration.ts';
-import { isErrorCode, isSupercargoError, SupercargoError } from '../model/errors.ts';
+import { isErrorCode, SupercargoError } from '../model/errors.ts';
 import { isOver } from '../model/placement.ts';
 import type { Host, Move } from '../model/records.ts';
 import type { Api } from './connection.ts';
 import { ExitRequest, exitCodes } from './exit-codes.ts';
+import type { HostNames } from './host-names.ts';
+import { withInterrupt } from './interrupt.ts';
 import { describeCommitted, describeMove } from './move-text.ts';
-import type { HostNames } from './move-text.ts';
 import type { Output } from './output.ts';
+import { watchCluster } from './watch-cluster.ts';
 
 /** How often a line is printed where nothing can be redrawn, in milliseconds. */
 const plainIntervalMilliseconds = 3000;
-/** How long to wait before a cut watch is begun again, in milliseconds, and how many times in a row. */
-const retryMilliseconds = 1000;
-const maximumRetries = 60;
 
 export interface FollowOptions {
   api: Api;
@@ -65,27 +63,18 @@ interface WatchOptions {
   signal: AbortSignal;
 }
 
-/** Every state of a move that is seen, the present one first; a cut connection to the name server is made again. */
-async function* watchMove(id: string, { api, output, hosts, signal }: WatchOptions): AsyncGenerator<Move> {
+/** Every state of a move that is seen, the present one first. */
+function watchMove(id: string, { api, output, hosts, signal }: WatchOptions): AsyncGenerator<Move> {
   const learn = (host: Host): unknown => hosts.set(host.id, host.name);
-  for (let failures = 0; failures <= maximumRetries; failures += 1) {
-    try {
-      for await (const message of api.watch({}, { signal })) {
-        failures = 0;
-        if (message.type === 'reset') {
-          message.hosts.forEach(learn);
-          // Moves that ended long ago are not in the state that is watched.
-          yield message.moves.find((move) => move.id === id) ?? (await api.getMove({ parameters: { move: id } }, { signal }));
-        } else if (message.type === 'host' && message.host !== null) learn(message.host);
-        else if (message.type === 'move' && message.id === id && message.move !== null) yield message.move;
-      }
-    } catch (error) {
-      if (signal.aborted || isSupercargoError(error, 'not-found', 'forbidden')) throw error;
-      if (failures === 0) output.note('The name server does not answer at the moment; the move goes on.');
+  return watchCluster({ api, output, signal, subject: 'the move', later: `supercargo move follow ${id}` }, async (message) => {
+    if (message.type === 'reset') {
+      message.hosts.forEach(learn);
+      // Moves that ended long ago are not in the state that is watched.
+      return message.moves.find((move) => move.id === id) ?? api.getMove({ parameters: { move: id } }, { signal });
     }
-    await delay(retryMilliseconds, undefined, { signal });
-  }
-  throw new SupercargoError('name-server-unreachable', 'The name server does not answer any more.', { hint: `Later: supercargo move follow ${id}` });
+    if (message.type === 'host' && message.host !== null) learn(message.host);
+    return message.type === 'move' && message.id === id ? (message.move ?? undefined) : undefined;
+  });
 }
 
 function progressPrinter(output: Output, hostName: HostNames): (move: Move) => void {
@@ -113,13 +102,8 @@ function abortedError(move: Move, hostName: HostNames): SupercargoError {
 
 /** Follows a move to its end, with Ctrl-C meaning "look no longer", and tells the result. */
 export async function followAndReport(started: Move, options: Omit<FollowOptions, 'interrupt'>): Promise<void> {
-  const controller = new AbortController();
-  const interrupt = (): void => controller.abort();
-  process.once('SIGINT', interrupt);
-  try {
-    const { move, hostName } = await followMove(started, { ...options, interrupt: controller.signal });
+  await withInterrupt(async (interrupt) => {
+    const { move, hostName } = await followMove(started, { ...options, interrupt });
     options.output.result(move, () => [describeCommitted(move, hostName)]);
-  } finally {
-    process.off('SIGINT', interrupt);
-  }
+  });
 }

@@ -2,13 +2,12 @@ import { formatDuration } from '../model/duration.ts';
 import type { Move, VolumeUse } from '../model/records.ts';
 import { formatSize } from '../model/size.ts';
 import { formatRate, printable } from './format.ts';
-
-/** The name of a host by its identifier; the identifier itself of one that is gone. */
-export type HostNames = (id: string) => string;
+import type { HostNames } from './host-names.ts';
 
 const kinds: Record<VolumeUse['kind'], string> = { container: 'container', process: 'process', 'mount-session': 'mount' };
 
-function describeUses(uses: readonly VolumeUse[]): string {
+/** Who uses a volume: "container db, process psql (4711)". */
+export function describeUses(uses: readonly VolumeUse[]): string {
   return uses.map(({ kind, name }) => `${kinds[kind]} ${printable(name)}`).join(', ');
 }
 

@@ -59,6 +59,12 @@ export class Output {
     this.#stderr.write(`${text}\n`);
   }
 
+  /** A question, whose answer is typed behind it. */
+  question(text: string): void {
+    this.#clearTransient();
+    this.#stderr.write(`${text} `);
+  }
+
   /** A line that the next one replaces; only where `redraws`. */
   transient(text: string): void {
     this.#stderr.write(`\r\u001b[2K${text}`);

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { errorCatalogue, SupercargoError } from '../model/errors.ts';
 import type { ErrorCode } from '../model/errors.ts';
+import { newVolume } from '../model/new-volume.ts';
 import { chooseSocket } from './connection.ts';
 import type { JoinOptions, UpOptions } from './dependencies.ts';
 import { exitCodeOf } from './exit-codes.ts';
@@ -24,6 +25,18 @@ describe('wrong usage', () => {
     [['volume', 'move', 'v'], /required option '--to <host>'/],
     [['volume', 'move', 'v', '--to', 'h', '--timeout', 'soon'], /Option "--timeout" is not a duration/],
     [['volume', 'move', 'v', '--to', 'h', '--detach', '--timeout', '1m'], /cannot be used with/],
+    [['volume', 'failover', 'v', '--dry-run', '--yes'], /cannot be used with/],
+    [['volume', 'restore', 'v', 'yesterday', 'w'], /"yesterday" is not a snapshot\.\nhint: .*supercargo volume inspect/],
+    [['volume', 'forget', 'v', '../x'], /"\.\.\/x" is not a snapshot/],
+    [['class', 'set', 'c', '--replicas', '6'], /Option "--replicas" is not a number from 0 to 5: "6"/],
+    [['class', 'set', 'c', '--replicas', '1.5'], /Option "--replicas" is not a number/],
+    [['class', 'set', 'c', '--interval', '500ms'], /Option "--interval" is less than a second/],
+    [['class', 'set', 'c', '--failover', 'sometimes'], /Allowed choices are manual, auto/],
+    [['class', 'set', 'c', '--max-size', 'huge'], /Option "--max-size" is not a size/],
+    [['host', 'label', 'h1'], /missing required argument 'labels'/],
+    [['host', 'label', 'h1', 'zone'], /The label is not key=value: "zone"/],
+    [['host', 'drain', 'h1', '--timeout', 'soon'], /Option "--timeout" is not a duration/],
+    [['host', 'rm', 'h1', '--lost', '--yes'], /needs a reason.*\nhint: Give --reason TEXT/],
     [['events', '--last', '1001'], /Option "--last" is not a number/],
     [['up', '--address', ':'], /Option "--address" is not HOST/],
     [['up', '--pool-device', '/dev/x', '--pool-size', '1G'], /cannot be used with/],
@@ -84,12 +97,20 @@ describe('help', () => {
     ['completion'],
     ['host', 'ls'],
     ['host', 'inspect'],
+    ['host', 'label'],
+    ['host', 'drain'],
+    ['host', 'activate'],
+    ['host', 'rm'],
     ['class', 'ls'],
+    ['class', 'set'],
     ['volume', 'create'],
     ['volume', 'ls'],
     ['volume', 'inspect'],
     ['volume', 'rm'],
     ['volume', 'move'],
+    ['volume', 'failover'],
+    ['volume', 'restore'],
+    ['volume', 'forget'],
     ['move', 'ls'],
     ['move', 'follow'],
     ['move', 'cancel'],
@@ -202,21 +223,15 @@ describe('completion', () => {
   });
 
   it('knows commands, options and the volumes that there are', async () => {
-    const items = ['pgdata', 'photos'].map((name) => ({
-      id: `vol_${'0'.repeat(24)}`,
-      name,
-      class: 'default',
-      driver: 'btrfs',
-      sizeBytes: null,
-      labels: {},
-      createdAt: '2026-11-23T09:00:00Z',
-      epoch: 0,
-      placement: { state: 'free' as const },
-      copies: [],
-    }));
-    await bench.serve({ listVolumes: async () => ({ items }), listHosts: async () => ({ items: [] }) });
+    const diverged = [{ host: `hst_${'1'.repeat(24)}`, snapshot: `snp_${'a'.repeat(24)}`, epoch: 1, keptAt: '2026-11-23T09:00:00Z' }];
+    const items = ['pgdata', 'photos'].map((name) =>
+      newVolume({ id: `vol_${'0'.repeat(24)}`, name, createdAt: '2026-11-23T09:00:00Z', diverged: name === 'photos' ? diverged : [] }),
+    );
+    await bench.serve({ listVolumes: async () => ({ items }) });
     expect(await printed('complete', '--', 'volume', 'r')).toMatch(/^rm\t/m);
     expect(await printed('complete', '--', 'volume', 'rm', 'p')).toMatch(/^pgdata.*^photos/ms);
+    expect(await printed('complete', '--', 'volume', 'failover', 'p')).toMatch(/^pgdata.*^photos/ms);
+    expect(await printed('complete', '--', 'volume', 'forget', 'photos', 'snp')).toMatch(/^snp_a+/m);
     expect(await printed('complete', '--', 'volume', 'create', '--')).toMatch(/^--size/m);
   });
 });

@@ -42,8 +42,9 @@ export class CliTestBench {
     this.#closers.push(() => app.close());
   }
 
-  async run(argv: readonly string[], overrides: Partial<CliDependencies> & { terminal?: boolean } = {}): Promise<Ran> {
-    const { terminal = false, ...dependencies } = overrides;
+  /** @param overrides `typed`: standard input is a terminal, at which this is typed */
+  async run(argv: readonly string[], overrides: Partial<CliDependencies> & { terminal?: boolean; typed?: string } = {}): Promise<Ran> {
+    const { terminal = false, typed, ...dependencies } = overrides;
     const written = { stdout: '', stderr: '' };
     const stream = (name: keyof typeof written) => ({ isTTY: terminal, write: (text: string) => (written[name] += text) });
     const unexpected = (): never => {
@@ -57,7 +58,7 @@ export class CliTestBench {
       launch: [process.execPath],
       stdout: stream('stdout'),
       stderr: stream('stderr'),
-      stdin: Readable.from([]),
+      stdin: typed === undefined ? Readable.from([]) : Object.assign(Readable.from(typed === '' ? [] : [typed]), { isTTY: true }),
       ...dependencies,
       environment: { ...dependencies.environment, SUPERCARGO_RUN_DIRECTORY: this.directory },
     });

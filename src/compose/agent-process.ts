@@ -18,6 +18,7 @@ import { verifyTicket } from '../pki/ticket.ts';
 import { clientTlsOptions } from '../pki/tls.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ContainerEngine } from '../ports/container-engine.ts';
+import type { VolumeDriver } from '../ports/driver.ts';
 import { createClient } from '../protocol/client.ts';
 import type { Client } from '../protocol/client.ts';
 import { peerRoutes } from '../protocol/peer-routes.ts';
@@ -30,6 +31,8 @@ import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
 import { keepDiscovered } from './engine-discovery.ts';
 import { createCrashPoint, createStreamCorruption } from './fault-injection.ts';
+import { startGuardians } from './guardians.ts';
+import type { Guardians } from './guardians.ts';
 import { closeServer, listenOnPort } from './listeners.ts';
 import { listenForOperator } from './local-api.ts';
 import { createPeerServer } from './peer-server.ts';
@@ -43,6 +46,7 @@ export interface AgentProcessOptions {
   poolSizeBytes: number | null;
   pluginSocket: string;
   socketPath: string;
+  runDirectory: string;
   version: string;
   clock: Clock;
   log: Log;
@@ -63,7 +67,9 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const state = await LocalState.open(openSqliteStore({ path: join(directory.agent, 'agent.db'), clock }), clock);
   const engine = createDockerEngine();
   if (settings.acceptOlderNameServer) await state.acceptOlderRevision();
-  const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine }));
+  const driver = createDriver(options);
+  const guardians = startGuardians({ directory, runDirectory: options.runDirectory, driver, clock, log });
+  const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine, driver, guardians }));
   await agent.start();
   await chmod(directory.pool, 0o700);
   const peerServer = await createPeerServer({
@@ -75,7 +81,7 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
     version,
     log,
   });
-  await listenOnPort(peerServer, splitAddress(host.address).port);
+  await listenOnPort(peerServer.server, splitAddress(host.address).port);
   const status = async (): Promise<StatusAnswer> => ({
     cluster: host.cluster.name,
     host: { id: host.id, name: host.name, address: host.address },
@@ -101,8 +107,9 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
     stop: async () => {
       stopping.abort();
       await plugin.close(AbortSignal.timeout(5000));
-      await Promise.all([closeServer(peerServer), closeServer(local)]);
+      await Promise.all([peerServer.close(), closeServer(local)]);
       await agent.stop();
+      await guardians.stop();
       peers.close();
       nameServer.close();
       await Promise.all([renewing, discovering]);
@@ -114,15 +121,19 @@ type StatusAnswer = Awaited<ReturnType<Parameters<typeof listenForOperator>[0]['
 
 function agentOptions(
   options: AgentProcessOptions,
-  parts: { state: LocalState; client: Client<Routes>; holder: CredentialsHolder; peers: Peers; engine: ContainerEngine },
+  parts: {
+    state: LocalState;
+    client: Client<Routes>;
+    holder: CredentialsHolder;
+    peers: Peers;
+    engine: ContainerEngine;
+    driver: VolumeDriver;
+    guardians: Guardians;
+  },
 ): AgentOptions {
   const { directory, host, clock, log, settings, version } = options;
-  const { state, client, holder, peers, engine } = parts;
+  const { state, client, holder, peers, engine, driver, guardians } = parts;
   const warn = (message: string): void => log.warn({}, message);
-  const source =
-    host.poolDevice === null
-      ? { kind: 'file' as const, path: directory.poolFile, sizeBytes: options.poolSizeBytes }
-      : { kind: 'device' as const, path: host.poolDevice };
   return {
     self: { id: host.id, name: host.name },
     address: host.address,
@@ -130,7 +141,9 @@ function agentOptions(
     clock,
     random: randomBytes,
     log,
-    driver: createBtrfsDriver({ directory: directory.pool, source, log: warn }),
+    driver,
+    fence: guardians.fence,
+    guardians: guardians.all,
     system: createHostSystem({ log: warn }),
     engine,
     state,
@@ -141,6 +154,14 @@ function agentOptions(
     mountDeadlineMilliseconds: settings.mountDeadlineMilliseconds,
     crashPoint: createCrashPoint(settings.crashAt, directory.root),
   };
+}
+
+function createDriver({ directory, host, poolSizeBytes, log }: AgentProcessOptions): VolumeDriver {
+  const source =
+    host.poolDevice === null
+      ? { kind: 'file' as const, path: directory.poolFile, sizeBytes: poolSizeBytes }
+      : { kind: 'device' as const, path: host.poolDevice };
+  return createBtrfsDriver({ directory: directory.pool, source, log: (message) => log.warn({}, message) });
 }
 
 /** Connections to other agents, one a host and address, kept open. */

@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
-import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import type { AgentOptions } from '../agent/context.ts';
+import type { StreamSink } from '../agent/transfer-server.ts';
 
 /**
  * Faults on demand, for tests of the real program: off unless the environment asks for them (see settings.ts).
@@ -21,20 +21,20 @@ export function createCrashPoint(crashAt: string, directory: string): AgentOptio
  * Turns over one byte of each of the first streams that are sent, after the sender hashed it and before it reaches the wire: only the comparison of
  * digests at the other end can notice.
  */
-export function createStreamCorruption(streams: number): (response: ServerResponse) => void {
+export function createStreamCorruption(streams: number): (response: StreamSink) => void {
   let left = streams;
   return (response) => {
     if (left === 0) return;
-    const write = response.write.bind(response) as (chunk: Buffer) => boolean;
+    const write = response.write.bind(response) as (chunk: Buffer, done?: () => void) => boolean;
     let turned = false;
-    const corrupting = (chunk: Buffer): boolean => {
+    const corrupting = (chunk: Buffer, done?: () => void): boolean => {
       // Short ones are refusals, not streams.
-      if (turned || left === 0 || chunk.length <= 600) return write(chunk);
+      if (turned || left === 0 || chunk.length <= 600) return write(chunk, done);
       turned = true;
       left -= 1;
       const copy = Buffer.from(chunk);
       copy[600] = (copy[600] ?? 0) ^ 0xff;
-      return write(copy);
+      return write(copy, done);
     };
     response.write = corrupting as typeof response.write;
   };

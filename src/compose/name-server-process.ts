@@ -73,6 +73,8 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     address,
     joinAddress: `${options.host}:${options.joinPort}`,
     sessionMilliseconds: settings.sessionMilliseconds,
+    takeoverMarginMilliseconds: settings.takeoverMarginMilliseconds,
+    replicaGraceMilliseconds: settings.replicaGraceMilliseconds,
     onDefect,
   });
   await ensureCluster(nameServer.context, cluster);

@@ -6,7 +6,7 @@ describe('settings', () => {
     expect(readSettings({})).toMatchObject({
       mountDeadlineMilliseconds: 100_000,
       certificateLifetimeMilliseconds: 86_400_000,
-      sessionMilliseconds: 15_000,
+      sessionMilliseconds: 10_000,
       crashAt: '',
       corruptStreams: 0,
     });

@@ -15,7 +15,24 @@ const settings = z.object({
     .min(2000)
     .default(86_400_000)
     .describe('Life of the certificates of hosts and name server.'),
-  SUPERCARGO_SESSION: z.coerce.number().int().min(5000).default(15_000).describe('A host counts as down this long after its last heartbeat.'),
+  SUPERCARGO_SESSION: z.coerce
+    .number()
+    .int()
+    .min(5000)
+    .default(10_000)
+    .describe('A host counts as down this long after its last heartbeat; by then it has stopped what is under automatic failover.'),
+  SUPERCARGO_TAKEOVER_MARGIN: z.coerce
+    .number()
+    .int()
+    .min(500)
+    .default(2000)
+    .describe('How much longer a lost holder is waited for, for clocks that do not run alike.'),
+  SUPERCARGO_REPLICA_GRACE: z.coerce
+    .number()
+    .int()
+    .min(1000)
+    .default(60_000)
+    .describe('A host that is away for less than this keeps its replicas.'),
   SUPERCARGO_USER_REMAPPING: z
     .enum(['0', '1'])
     .default('0')
@@ -37,6 +54,8 @@ export interface Settings {
   mountDeadlineMilliseconds: number;
   certificateLifetimeMilliseconds: number;
   sessionMilliseconds: number;
+  takeoverMarginMilliseconds: number;
+  replicaGraceMilliseconds: number;
   userRemapping: boolean;
   acceptOlderNameServer: boolean;
   crashAt: string;
@@ -55,6 +74,8 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     mountDeadlineMilliseconds: data.SUPERCARGO_MOUNT_DEADLINE,
     certificateLifetimeMilliseconds: data.SUPERCARGO_CERTIFICATE_LIFETIME,
     sessionMilliseconds: data.SUPERCARGO_SESSION,
+    takeoverMarginMilliseconds: data.SUPERCARGO_TAKEOVER_MARGIN,
+    replicaGraceMilliseconds: data.SUPERCARGO_REPLICA_GRACE,
     userRemapping: data.SUPERCARGO_USER_REMAPPING === '1',
     acceptOlderNameServer: data.SUPERCARGO_ACCEPT_OLDER_NAME_SERVER === '1',
     crashAt: data.SUPERCARGO_CRASH_AT,

@@ -136,6 +136,7 @@ function startOwnAgent(options: UpOptions, directory: StateDirectory, host: Host
     poolSizeBytes: options.poolSizeBytes ?? null,
     pluginSocket: options.pluginSocket,
     socketPath: join(options.runDirectory, 'agent.sock'),
+    runDirectory: options.runDirectory,
     version,
     clock: systemClock,
     log,

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SupercargoError } from '../model/errors.ts';
+import { newVolume } from '../model/new-volume.ts';
 import type { CreateOptions, KnownVolume, VolumeVerbs } from '../ports/volume-verbs.ts';
 import { createDockerPlugin } from './server.ts';
 import type { PluginLog } from './server.ts';
@@ -73,18 +74,7 @@ afterEach(async () => {
 });
 
 function known(name: string, mountPoint: string | null = null, createdAt = '2026-11-23T09:00Z'): KnownVolume {
-  const volume: KnownVolume['volume'] = {
-    id: 'vol_000000000000000000000001',
-    name,
-    class: 'default',
-    driver: 'btrfs',
-    sizeBytes: null,
-    labels: {},
-    createdAt,
-    epoch: 1,
-    placement: { state: 'free' },
-    copies: [],
-  };
+  const volume = newVolume({ id: 'vol_000000000000000000000001', name, createdAt, epoch: 1 });
   return { volume, mountPoint, status: { holder: 'h1' } };
 }
 

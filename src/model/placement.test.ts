@@ -18,6 +18,7 @@ import {
   remove,
 } from './placement.ts';
 import { SupercargoError } from './errors.ts';
+import { newVolume } from './new-volume.ts';
 import type { Move, Volume } from './records.ts';
 
 const now = '2026-01-01T00:00:00.000Z';
@@ -25,23 +26,12 @@ const [a, b, c] = ['hst_a', 'hst_b', 'hst_c'] as const;
 const opening = (moveId: string) => ({ moveId, reason: 'mount' as const, now });
 const failure = { code: 'move-failed', message: 'it failed', hint: null };
 
-function newVolume(): Volume {
-  return {
-    id: 'vol_1',
-    name: 'data',
-    class: 'default',
-    driver: 'btrfs',
-    sizeBytes: null,
-    labels: {},
-    createdAt: now,
-    epoch: 0,
-    placement: { state: 'free' },
-    copies: [],
-  };
+function freshVolume(): Volume {
+  return newVolume({ id: 'vol_1', name: 'data', createdAt: now });
 }
 
 function held(host = a): Volume {
-  return claim(newVolume(), host, opening('mov_0')).volume;
+  return claim(freshVolume(), host, opening('mov_0')).volume;
 }
 
 function moving(): { volume: Volume; move: Move } {
@@ -85,7 +75,7 @@ describe('a move', () => {
     expect(() => commit(opened.volume, opened.move, now)).toThrow(code('wrong-state'));
     const ready = markReady(opened.volume, opened.move);
     expect(() => commit(ready.volume, ready.move, now)).toThrow(code('wrong-state'));
-    const released = release(ready.volume, ready.move, 'snp_1');
+    const released = release(ready.volume, ready.move, 'snp_1', now);
     const committed = commit(released.volume, released.move, now);
     expect(committed.volume).toMatchObject({ epoch: 2, placement: { state: 'held', host: b, base: 'snp_1' } });
     expect(committed.move).toMatchObject({ phase: 'committed', endedAt: now });
@@ -94,7 +84,7 @@ describe('a move', () => {
   it('turns the copy of the source into a replica', () => {
     const { volume, move } = moving();
     const withCopy = recordCopy(volume, a, { host: a, kind: 'live', snapshots: ['snp_1'] });
-    const released = release(withCopy, move, 'snp_1');
+    const released = release(withCopy, move, 'snp_1', now);
     expect(commit(released.volume, released.move, now).volume.copies).toContainEqual({ host: a, kind: 'replica', snapshots: ['snp_1'] });
   });
 
@@ -106,36 +96,37 @@ describe('a move', () => {
     const opened = moving();
     const { copies } = opened.volume;
     expect(abort(opened.volume, opened.move, failure, now).volume).toEqual({ ...held(), copies });
-    const released = release(opened.volume, opened.move, 'snp_1');
-    expect(abort(released.volume, released.move, failure, now).volume).toEqual({ ...held(), copies, epoch: 2 });
+    const released = release(opened.volume, opened.move, 'snp_1', now);
+    const lineage = [{ snapshot: 'snp_1', epoch: 1, takenAt: now, bytes: 0 }];
+    expect(abort(released.volume, released.move, failure, now).volume).toEqual({ ...held(), copies, lineage, epoch: 2 });
   });
 
   it('cannot be ended, released, blocked or made ready once it is committed', () => {
-    const released = release(moving().volume, moving().move, 'snp_1');
+    const released = release(moving().volume, moving().move, 'snp_1', now);
     const { volume, move } = commit(released.volume, released.move, now);
     expect(() => abort(volume, move, failure, now)).toThrow(code('wrong-state'));
-    expect(() => release(volume, move, 'snp_1')).toThrow(code('wrong-state'));
+    expect(() => release(volume, move, 'snp_1', now)).toThrow(code('wrong-state'));
     expect(() => markReady(volume, move)).toThrow(code('wrong-state'));
     expect(() => markBlocked(volume, move, [])).toThrow(code('wrong-state'));
   });
 
   it('does not take a second release with another snapshot', () => {
-    const { volume, move } = release(moving().volume, moving().move, 'snp_1');
-    expect(() => release(volume, move, 'snp_2')).toThrow(code('wrong-state'));
+    const { volume, move } = release(moving().volume, moving().move, 'snp_1', now);
+    expect(() => release(volume, move, 'snp_2', now)).toThrow(code('wrong-state'));
   });
 
   it('does not act on a volume that another move has', () => {
     const first = moving();
     const aborted = abort(first.volume, first.move, failure, now);
     const second = claim(aborted.volume, c, opening('mov_2'));
-    expect(() => release(second.volume, first.move, 'snp_1')).toThrow(code('wrong-state'));
+    expect(() => release(second.volume, first.move, 'snp_1', now)).toThrow(code('wrong-state'));
     expect(() => abort(second.volume, first.move, failure, now)).toThrow(code('wrong-state'));
   });
 });
 
 describe('a removal', () => {
   it('is over at once for a volume that nobody ever held', () => {
-    expect(remove(newVolume())).toBeNull();
+    expect(remove(freshVolume())).toBeNull();
   });
 
   it('waits for the holder and can be called off until it is confirmed', () => {
@@ -201,7 +192,7 @@ const actionArbitrary: fc.Arbitrary<Action> = fc.record({
 
 /** Records as the name server keeps them, changed by whoever calls, as the handlers let them. */
 class World {
-  volume: Volume | null = newVolume();
+  volume: Volume | null = freshVolume();
   readonly moves = new Map<string, Move>();
   readonly released = new Map<number, string>();
 
@@ -226,7 +217,7 @@ class World {
       case 'block':
         return move?.from === host ? markBlocked(volume, move, [{ kind: 'process', name: 'vim' }]) : undefined;
       case 'release':
-        return move?.from === host ? release(volume, move, snapshot) : undefined;
+        return move?.from === host ? release(volume, move, snapshot, now) : undefined;
       case 'commit':
         return move?.to === host ? commit(volume, move, now) : undefined;
       case 'abort':
@@ -337,7 +328,7 @@ describe('any order of calls by any host', () => {
         settle(world);
         const opened = claim(world.volume, target, opening('mov_last'));
         if (opened.move !== null) {
-          const released = release(opened.volume, opened.move, 'snp_1');
+          const released = release(opened.volume, opened.move, 'snp_1', now);
           world.volume = commit(released.volume, released.move, now).volume;
         } else world.volume = opened.volume;
         expect(world.volume.placement).toMatchObject({ state: 'held', host: target });

@@ -1,4 +1,5 @@
 import { SupercargoError } from './errors.ts';
+import { recordSnapshot, withNewEpoch } from './failover.ts';
 import type { Copy, Move, Placement, Volume, VolumeUse } from './records.ts';
 
 /**
@@ -48,7 +49,7 @@ export function claim(volume: Volume, host: string, opening: Opening): { volume:
   const { placement } = volume;
   switch (placement.state) {
     case 'free':
-      return { volume: { ...volume, epoch: volume.epoch + 1, placement: { state: 'held', host, base: null } }, move: null };
+      return { volume: withNewEpoch({ ...volume, placement: { state: 'held', host, base: null } }), move: null };
     case 'held':
       return placement.host === host ? { volume, move: null } : openMove(volume, placement, host, opening);
     case 'moving':
@@ -113,13 +114,14 @@ export function markBlocked(volume: Volume, move: Move, uses: VolumeUse[]): Move
  * The source declares, after it made sure that nothing can write any more, that its right to write has ended.
  * @throws wrong-state if the move has ended: the source still holds the volume and takes it back with `reclaim`
  */
-export function release(volume: Volume, move: Move, finalSnapshot: string): MoveChange {
+export function release(volume: Volume, move: Move, finalSnapshot: string, now: string): MoveChange {
   checkOpen(volume, move);
   if (move.phase === 'released') {
     if (move.finalSnapshot === finalSnapshot) return { volume, move };
     throw wrongState(`Move ${move.id} was released with another snapshot.`, 'Report this as a defect.');
   }
-  return { volume, move: { ...move, phase: 'released', blockedBy: [], finalSnapshot } };
+  const entry = { snapshot: finalSnapshot, epoch: volume.epoch, takenAt: now, bytes: 0 };
+  return { volume: recordSnapshot(volume, move.from, entry), move: { ...move, phase: 'released', blockedBy: [], finalSnapshot } };
 }
 
 /** The commit point: the destination has the final snapshot and becomes the holder. @throws wrong-state before the release or after an abort */
@@ -139,7 +141,7 @@ export function commit(volume: Volume, move: Move, now: string): MoveChange {
   const copies = volume.copies.map((copy) => (copy.host === from ? retired(copy) : copy));
   return {
     move: { ...move, phase: 'committed', endedAt: now },
-    volume: { ...volume, epoch: volume.epoch + 1, copies, placement: { state: 'held', host: move.to, base: move.finalSnapshot } },
+    volume: withNewEpoch({ ...volume, copies, placement: { state: 'held', host: move.to, base: move.finalSnapshot } }),
   };
 }
 
@@ -150,14 +152,8 @@ export function commit(volume: Volume, move: Move, now: string): MoveChange {
 export function abort(volume: Volume, move: Move, error: Move['error'], now: string): MoveChange {
   if (move.phase === 'aborted') return { volume, move };
   const placement = checkOpen(volume, move);
-  return {
-    move: { ...move, phase: 'aborted', error, endedAt: now },
-    volume: {
-      ...volume,
-      epoch: move.phase === 'released' ? volume.epoch + 1 : volume.epoch,
-      placement: { state: 'held', host: placement.from, base: placement.base },
-    },
-  };
+  const back: Volume = { ...volume, placement: { state: 'held', host: placement.from, base: placement.base } };
+  return { move: { ...move, phase: 'aborted', error, endedAt: now }, volume: move.phase === 'released' ? withNewEpoch(back) : back };
 }
 
 /**
@@ -169,7 +165,7 @@ export function reclaim(volume: Volume, host: string, releasedEpoch: number): Vo
   if (placement.state !== 'held' || placement.host !== host || volume.epoch < releasedEpoch) {
     throw new SupercargoError('stale-epoch', `Volume "${volume.name}" is no longer held by this host.`, { hint: 'Look at the volume again.' });
   }
-  return volume.epoch === releasedEpoch ? { ...volume, epoch: volume.epoch + 1 } : volume;
+  return volume.epoch === releasedEpoch ? withNewEpoch(volume) : volume;
 }
 
 /** Begins the removal; null means that the record can go at once, because there is no data. @throws move-in-progress */

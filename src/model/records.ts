@@ -8,7 +8,7 @@ import { identifierPattern } from './identifiers.ts';
 export const identifier = z.string().regex(identifierPattern);
 export const timestamp = z.iso.datetime();
 export const byteCount = z.int().nonnegative();
-const epoch = z.int().nonnegative().describe('Rises with every change of holder; a grant of an older epoch is void.');
+export const epoch = z.int().nonnegative().describe('Rises with every change of holder; a grant of an older epoch is void.');
 
 export const clusterRecord = z.object({
   id: identifier,
@@ -32,8 +32,22 @@ export const hostRecord = z.object({
   version: z.string(),
   pool: poolReport.nullable(),
   joinedAt: timestamp,
+  state: z.enum(['active', 'draining']).default('active').describe('A draining host gets nothing new, and what it has moves away.'),
+  labels: z.record(z.string(), z.string()).default({}).describe('For example zone=a: replicas of a volume go to different zones.'),
 });
 export type Host = z.infer<typeof hostRecord>;
+
+/**
+ * How volumes are protected. `failover: auto`: if the holder's lease ends, the newest replica takes over, and the holder stops its own users before
+ * that; `manual`: only an operator's word moves it, so its users go on whatever happens to the name server.
+ */
+export const protection = z.object({
+  replicas: z.int().min(0).max(5).default(0).describe('Copies on other hosts that are kept fresh.'),
+  intervalMilliseconds: z.int().min(1000).default(10_000).describe('How often changes are shipped to the replicas.'),
+  failover: z.enum(['manual', 'auto']).default('manual'),
+});
+export type Protection = z.infer<typeof protection>;
+export const unprotected: Protection = { replicas: 0, intervalMilliseconds: 10_000, failover: 'manual' };
 
 export const volumeClass = z.object({
   name: z.string(),
@@ -41,6 +55,7 @@ export const volumeClass = z.object({
   driver: z.string(),
   sizeBytes: byteCount.nullable().describe('Size limit of volumes that ask for none; null is no limit.'),
   maximumSizeBytes: byteCount.nullable(),
+  protection: protection.default(unprotected),
 });
 export type VolumeClass = z.infer<typeof volumeClass>;
 
@@ -74,6 +89,36 @@ export const copyRecord = z.object({
 });
 export type Copy = z.infer<typeof copyRecord>;
 
+/** A snapshot that belongs to the one history of the volume: all of it was written by the holders of their time. */
+export const lineageEntry = z.object({
+  snapshot: identifier,
+  epoch: epoch.describe('Whose holder made it.'),
+  takenAt: timestamp,
+  bytes: byteCount.describe('Roughly what changed since the entry before.'),
+});
+export type LineageEntry = z.infer<typeof lineageEntry>;
+
+/** What a host had written that did not become part of the volume's history, because another copy had taken over: kept until an operator decides. */
+export const divergedCopy = z.object({
+  host: identifier,
+  snapshot: identifier,
+  epoch: epoch.describe('The epoch under which it was written.'),
+  keptAt: timestamp,
+});
+export type DivergedCopy = z.infer<typeof divergedCopy>;
+
+export const failoverRecord = z.object({
+  from: identifier,
+  to: identifier,
+  fromEpoch: epoch,
+  snapshot: identifier.nullable().describe('What the new holder started from; null is empty.'),
+  snapshotTakenAt: timestamp.nullable().describe('What was written after this is not on the new holder.'),
+  actor: z.string(),
+  reason: z.string(),
+  at: timestamp,
+});
+export type FailoverRecord = z.infer<typeof failoverRecord>;
+
 export const volumeRecord = z.object({
   id: identifier,
   name: z.string(),
@@ -85,6 +130,20 @@ export const volumeRecord = z.object({
   epoch,
   placement,
   copies: z.array(copyRecord),
+  protection: protection.default(unprotected),
+  replicas: z.array(identifier).default([]).describe('Hosts that are to keep a replica.'),
+  leasedEpoch: epoch
+    .nullable()
+    .default(null)
+    .describe('The epoch whose holder stops its users when its lease ends; only then may a machine let a replica take over.'),
+  lineage: z.array(lineageEntry).default([]).describe('Oldest first; entries that no copy has any more are left out.'),
+  diverged: z.array(divergedCopy).default([]),
+  lastFailover: failoverRecord.nullable().default(null),
+  origin: z
+    .object({ volume: identifier, snapshot: identifier })
+    .nullable()
+    .default(null)
+    .describe('The snapshot of another volume, on the same host, that this one was made from.'),
 });
 export type Volume = z.infer<typeof volumeRecord>;
 

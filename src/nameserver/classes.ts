@@ -1,6 +1,7 @@
 import { SupercargoError } from '../model/errors.ts';
+import { withProtection } from '../model/failover.ts';
 import { checkName } from '../model/names.ts';
-import { volumeClass } from '../model/records.ts';
+import { unprotected, volumeClass, volumeRecord } from '../model/records.ts';
 import type { VolumeClass } from '../model/records.ts';
 import type { Handlers } from '../protocol/server.ts';
 import type { Routes } from '../protocol/routes.ts';
@@ -17,6 +18,7 @@ const builtInClasses: VolumeClass[] = [
     driver: 'btrfs',
     sizeBytes: null,
     maximumSizeBytes: null,
+    protection: unprotected,
   },
 ];
 
@@ -37,12 +39,25 @@ export function classHandlers({ repository }: NameServerContext): Pick<Handlers<
       if (record.sizeBytes !== null && record.maximumSizeBytes !== null && record.sizeBytes > record.maximumSizeBytes) {
         throw new SupercargoError('invalid-option', `Class "${record.name}": the default size is above the maximum.`);
       }
-      return repository.transact(async (transaction) => {
+      await repository.transact(async (transaction) => {
         await transaction.get(keys.class(record.name), volumeClass);
         transaction.put(keys.class(record.name), record);
         transaction.record('class.changed', record.name, 'operator', `Class "${record.name}" was set.`);
-        return record;
       });
+      await protectVolumes(repository, record);
+      return record;
     },
   };
+}
+
+/** Volumes follow their class. Should this end in the middle, setting the class again goes on. */
+async function protectVolumes(repository: Repository, { name, protection }: VolumeClass): Promise<void> {
+  const members = (await repository.list(keys.volumes, volumeRecord)).filter((volume) => volume.class === name);
+  for (const { id } of members) {
+    await repository.transact(async (transaction) => {
+      const volume = await transaction.get(keys.volume(id), volumeRecord);
+      if (volume === undefined || JSON.stringify(volume.protection) === JSON.stringify(protection)) return;
+      transaction.put(keys.volume(id), withProtection(volume, protection));
+    });
+  }
 }

@@ -110,6 +110,8 @@ function newHost(context: NameServerContext, application: HostApplication): Host
     version: '',
     pool: null,
     joinedAt: context.repository.now(),
+    state: 'active',
+    labels: {},
   };
 }
 

@@ -27,7 +27,7 @@ afterEach(async () => {
 
 const pool = { driver: 'btrfs', location: '/dev/x', capacityBytes: 1000, usedBytes: 100 };
 const beat = (session: string, host = h1, used = 100) =>
-  server.as(host).heartbeat({ body: { session, address: 'h1:7472', version: '1', pool: { ...pool, usedBytes: used } } });
+  server.as(host).heartbeat({ body: { session, address: 'h1:7472', version: '1', pool: { ...pool, usedBytes: used }, leases: [] } });
 const status = async () => (await server.as(null).getHost({ parameters: { host: 'h1' } })).status;
 const eventTypes = async () =>
   (await server.as(null).listEvents({ query: { after: 0, limit: 1000 } })).items.map(({ type, subject }) => `${type} ${subject}`);
@@ -74,7 +74,7 @@ describe('a host', () => {
   it('is not made by a heartbeat of one that never joined', async () => {
     await expect(beat(newIdentifier('ses'), newIdentifier('hst'))).rejects.toMatchObject({ code: 'not-found' });
     await expect(
-      server.as(null).heartbeat({ body: { session: newIdentifier('ses'), address: 'a:1', version: '1', pool: null } }),
+      server.as(null).heartbeat({ body: { session: newIdentifier('ses'), address: 'a:1', version: '1', pool: null, leases: [] } }),
     ).rejects.toMatchObject({ code: 'forbidden' });
   });
 });

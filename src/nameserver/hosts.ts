@@ -1,12 +1,15 @@
-import { hostRecord } from '../model/records.ts';
+import { acceptLease, isLeaseOf } from '../model/failover.ts';
+import { hostRecord, volumeRecord } from '../model/records.ts';
 import type { Host, PoolReport } from '../model/records.ts';
 import { SupercargoError } from '../model/errors.ts';
+import type { LeaseClaim } from '../protocol/protection-routes.ts';
 import type { HostView, Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import { z } from 'zod';
 import { findHost, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
+import type { Transaction } from './repository.ts';
 
 /** Pool figures are written when they changed by this share of the capacity, not at every heartbeat. */
 const reportedShare = 0.005;
@@ -40,7 +43,7 @@ export function hostHandlers(context: NameServerContext): Pick<Handlers<Routes>,
     heartbeat: async ({ body }, request) => {
       const id = callingHost(request);
       if (!(await store.keepLeaseAlive(body.session))) await store.grantLease(body.session, context.sessionMilliseconds);
-      await repository.transact(async (transaction) => {
+      const leases = await repository.transact(async (transaction) => {
         const host = await findHost(transaction, id);
         const session = await transaction.get(keys.session(id), sessionEntry);
         if (session?.session !== body.session) {
@@ -49,10 +52,27 @@ export function hostHandlers(context: NameServerContext): Pick<Handlers<Routes>,
         }
         const changed = host.address !== body.address || host.version !== body.version || poolChanged(host.pool, body.pool);
         if (changed) transaction.put(keys.host(id), { ...host, address: body.address, version: body.version, pool: body.pool });
+        return confirmLeases(transaction, id, body.leases);
       });
-      return { sessionMilliseconds: context.sessionMilliseconds };
+      return { sessionMilliseconds: context.sessionMilliseconds, time: repository.now(), leases };
     },
   };
+}
+
+/**
+ * The volumes that the host may go on with. Read after the session was prolonged: a takeover needs the session to be gone, so one that is not seen here
+ * cannot happen before the session ends again.
+ */
+async function confirmLeases(transaction: Transaction, host: string, claims: readonly LeaseClaim[]): Promise<LeaseClaim[]> {
+  const confirmed: LeaseClaim[] = [];
+  for (const claim of claims) {
+    const volume = await transaction.get(keys.volume(claim.volume), volumeRecord);
+    if (volume === undefined || !isLeaseOf(volume, host, claim.epoch)) continue;
+    const leased = acceptLease(volume, host, claim.epoch);
+    if (leased !== volume) transaction.put(keys.volume(volume.id), leased);
+    confirmed.push(claim);
+  }
+  return confirmed;
 }
 
 function poolChanged(before: PoolReport | null, after: PoolReport | null): boolean {

@@ -1,5 +1,6 @@
 import { isOver } from '../model/placement.ts';
 import { moveRecord } from '../model/records.ts';
+import { runControllers } from './controllers.ts';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
@@ -12,7 +13,7 @@ const retryMilliseconds = 2000;
 
 /** Runs beside the handlers until the signal fires: notices hosts that went away, prunes old records. A full disk, say, only delays it. */
 export async function runHousekeeping(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  await Promise.all([persistently(context, signal, followSessions), persistently(context, signal, pruneMoves)]);
+  await Promise.all([followSessions, pruneMoves, runControllers].map((chore) => persistently(context, signal, chore)));
 }
 
 type Chore = (context: NameServerContext, signal: AbortSignal) => Promise<void>;
@@ -36,7 +37,7 @@ async function followSessions({ store, repository }: NameServerContext, signal: 
       if (value !== undefined) continue;
       const name = await hostName(repository, key.slice(keys.sessions.length));
       await repository.transact(async (transaction) => {
-        transaction.record('host.down', name, 'name server', `Host "${name}" has stopped answering. Its volumes stay its own.`);
+        transaction.record('host.down', name, 'name server', `Host "${name}" has stopped answering.`);
       });
     }
   }

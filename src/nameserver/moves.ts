@@ -56,6 +56,7 @@ export function moveHandlers(context: NameServerContext): Pick<Handlers<Routes>,
 }
 
 function sourceHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'blockMove' | 'releaseMove'> {
+  const { repository } = context;
   return {
     blockMove: async ({ parameters, body }, request) => {
       await requireParty(context, parameters.move, request, 'from');
@@ -68,7 +69,7 @@ function sourceHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'blo
         if (body.epoch !== volume.epoch) {
           throw new SupercargoError('stale-epoch', `The release is for epoch ${body.epoch}, but volume "${volume.name}" is at ${volume.epoch}.`);
         }
-        return release(volume, move, body.snapshot);
+        return release(volume, move, body.snapshot, repository.now());
       });
       return move;
     },
@@ -148,7 +149,7 @@ async function changeMove(
   });
 }
 
-async function endMove(context: NameServerContext, moveId: string, error: NonNullable<Move['error']>, actor: string): Promise<Move> {
+export async function endMove(context: NameServerContext, moveId: string, error: NonNullable<Move['error']>, actor: string): Promise<Move> {
   const { move } = await changeMove(
     context,
     moveId,

@@ -9,8 +9,10 @@ import { classHandlers, ensureBuiltInClasses } from './classes.ts';
 import { enrolmentHandlers } from './enrolment.ts';
 import { eventHandlers } from './events.ts';
 import { hostHandlers } from './hosts.ts';
+import { hostLifeHandlers } from './host-life.ts';
 import { moveHandlers } from './moves.ts';
 import { keys, Repository } from './repository.ts';
+import { protectionHandlers } from './protection.ts';
 import { runHousekeeping } from './housekeeping.ts';
 import { callOffRemovals } from './removal.ts';
 import { volumeHandlers } from './volumes.ts';
@@ -47,6 +49,10 @@ export interface NameServerOptions {
   onDefect: (error: unknown) => void;
   /** How long a host counts as up after its last heartbeat, in milliseconds. */
   sessionMilliseconds: number;
+  /** How much longer a holder under automatic failover is waited for than its own count says, in milliseconds. */
+  takeoverMarginMilliseconds: number;
+  /** A host that is away for less than this keeps its replicas, in milliseconds. */
+  replicaGraceMilliseconds: number;
 }
 
 /** What every handler has at hand. */
@@ -82,6 +88,8 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...moveHandlers(context),
       ...eventHandlers(context),
       ...watchHandlers(context),
+      ...protectionHandlers(context),
+      ...hostLifeHandlers(context),
     },
     run: (signal) => runHousekeeping(context, signal),
   };

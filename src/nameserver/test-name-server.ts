@@ -37,6 +37,8 @@ export class TestNameServer {
       address: 'ns:7470',
       joinAddress: 'ns:7471',
       sessionMilliseconds: 15_000,
+      takeoverMarginMilliseconds: 2000,
+      replicaGraceMilliseconds: 60_000,
       onDefect: (error) => defects.push(error),
     });
     await ensureCluster(server.context, { id: newIdentifier('clu'), name: 'test', createdAt: server.context.repository.now() });

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { newIdentifier } from '../model/identifiers.ts';
+import { unprotected } from '../model/records.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
@@ -47,7 +48,7 @@ describe('creating', () => {
 
   it('takes size from the class and keeps to its maximum', async () => {
     const parameters = { class: 'small' };
-    const body = { description: '', driver: 'btrfs', sizeBytes: 1024, maximumSizeBytes: 4096 };
+    const body = { description: '', driver: 'btrfs', sizeBytes: 1024, maximumSizeBytes: 4096, protection: unprotected };
     await server.as(null).putClass({ parameters, body });
     expect(await create('a', null, { class: 'small' })).toMatchObject({ sizeBytes: 1024, class: 'small' });
     expect(await create('b', null, { class: 'small', sizeBytes: 4096 })).toMatchObject({ sizeBytes: 4096 });

@@ -1,6 +1,8 @@
 import { SupercargoError } from '../model/errors.ts';
+import { withNewEpoch } from '../model/failover.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import { checkName } from '../model/names.ts';
+import { newVolume } from '../model/new-volume.ts';
 import { formatSize } from '../model/size.ts';
 import { confirmRemoval, currentHost, isGone, reclaim, recordCopy, refuseRemoval, remove } from '../model/placement.ts';
 import { hostRecord, moveRecord, volumeClass, volumeRecord } from '../model/records.ts';
@@ -147,8 +149,14 @@ async function createVolume(context: NameServerContext, body: CreateBody, actor:
     const existing = await transaction.get(keys.volumeName(name), nameEntry);
     if (existing !== undefined) return sameVolume(await findVolume(transaction, existing.id), body);
     const sizeBytes = checkSize(volumeClassRecord, body.sizeBytes);
-    const host = body.host === undefined ? null : await findHost(transaction, body.host);
-    const volume: Volume = {
+    const origin = body.from === undefined ? null : await findKept(transaction, body.from);
+    const host = origin === null ? (body.host === undefined ? null : await findHost(transaction, body.host)) : await findHost(transaction, origin.host);
+    if (host?.state === 'draining') {
+      throw new SupercargoError('wrong-state', `Host "${host.name}" is being drained and takes no new volume.`, {
+        hint: `Create it on another host, or end that: supercargo host activate ${host.name}`,
+      });
+    }
+    const free = newVolume({
       id: newIdentifier('vol', random),
       name,
       class: volumeClassRecord.name,
@@ -156,14 +164,28 @@ async function createVolume(context: NameServerContext, body: CreateBody, actor:
       sizeBytes,
       labels: body.labels ?? {},
       createdAt: repository.now(),
-      epoch: host === null ? 0 : 1,
-      placement: host === null ? { state: 'free' } : { state: 'held', host: host.id, base: null },
-      copies: [],
-    };
+      protection: volumeClassRecord.protection,
+      origin: origin === null ? null : { volume: origin.volume, snapshot: origin.snapshot },
+    });
+    const base = origin?.snapshot ?? null;
+    const volume = host === null ? free : withNewEpoch({ ...free, placement: { state: 'held', host: host.id, base } });
     transaction.put(keys.volumeName(name), { id: volume.id });
     transaction.put(keys.volume(volume.id), volume);
     transaction.record('volume.created', name, actor, `Volume "${name}" was created${host === null ? '' : ` on ${host.name}`}.`);
     return volume;
+  });
+}
+
+/** A kept copy that a volume can be made from. @throws not-found */
+async function findKept(
+  transaction: Transaction,
+  from: { volume: string; snapshot: string },
+): Promise<{ volume: string; snapshot: string; host: string }> {
+  const volume = await findVolume(transaction, from.volume);
+  const kept = volume.diverged.find((each) => each.snapshot === from.snapshot);
+  if (kept !== undefined) return { volume: volume.id, snapshot: kept.snapshot, host: kept.host };
+  throw new SupercargoError('not-found', `Volume "${volume.name}" has no kept copy ${from.snapshot}.`, {
+    hint: `supercargo volume inspect ${volume.name} lists them.`,
   });
 }
 

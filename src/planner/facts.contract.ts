@@ -1,13 +1,14 @@
 import fc from 'fast-check';
 import type { Grant } from '../model/grant.ts';
-import type { Copy, Move, Placement, Volume } from '../model/records.ts';
+import type { Copy, FailoverRecord, Move, Placement, Volume } from '../model/records.ts';
+import { newVolume } from '../model/new-volume.ts';
 import type { VolumeFacts } from './volume-plan.ts';
 
 const now = '2026-01-01T00:00:00.000Z';
 export const [self, other, third] = ['hst_self', 'hst_other', 'hst_third'] as const;
 
 export function volumeOf(placement: Placement, epoch = 3, copies: Copy[] = []): Volume {
-  return { id: 'vol_1', name: 'data', class: 'default', driver: 'btrfs', sizeBytes: null, labels: {}, createdAt: now, epoch, placement, copies };
+  return newVolume({ id: 'vol_1', name: 'data', createdAt: now, epoch, placement, copies });
 }
 
 export function moveOf(phase: Move['phase'], from: string = self, to: string = other, reason: Move['reason'] = 'mount'): Move {
@@ -28,6 +29,10 @@ export function moveOf(phase: Move['phase'], from: string = self, to: string = o
     startedAt: now,
     endedAt: null,
   };
+}
+
+function failoverOf(fromEpoch: number): FailoverRecord {
+  return { from: self, to: other, fromEpoch, snapshot: 's1', snapshotTakenAt: now, actor: 'operator', reason: 'lost', at: now };
 }
 
 const hostArbitrary = fc.constantFrom<string>(self, other, third);
@@ -60,6 +65,10 @@ export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
   .record({
     placement: fc.option(placementArbitrary),
     epoch: fc.integer({ min: 1, max: 4 }),
+    replicas: fc.subarray([self, other, third]),
+    lineage: fc.subarray(['s1', 's2', 's3']),
+    diverged: fc.subarray(['s1', 's2', 's3'], { maxLength: 1 }),
+    failedOverAt: fc.option(fc.integer({ min: 1, max: 4 })),
     copies: fc.uniqueArray(
       fc.record({ host: hostArbitrary, kind: fc.constantFrom<Copy['kind']>('live', 'replica'), snapshots: snapshotsArbitrary }),
       {
@@ -73,10 +82,21 @@ export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
     snapshots: snapshotsArbitrary,
     mounted: fc.boolean(),
     references: fc.nat(2),
+    mayWrite: fc.boolean(),
+    leaving: fc.boolean(),
   })
-  .map(({ placement, epoch, copies, phase, reason, ...rest }) => ({
+  .map(({ placement, epoch, copies, phase, reason, replicas, lineage, diverged, failedOverAt, ...rest }) => ({
     ...rest,
     self,
-    volume: placement === null ? null : volumeOf(placement, epoch, copies),
+    volume:
+      placement === null
+        ? null
+        : {
+            ...volumeOf(placement, epoch, copies),
+            replicas,
+            lineage: lineage.map((snapshot) => ({ snapshot, epoch: 1, takenAt: now, bytes: 0 })),
+            diverged: diverged.map((snapshot) => ({ host: self, snapshot, epoch: 1, keptAt: now })),
+            lastFailover: failedOverAt === null || failedOverAt >= epoch ? null : failoverOf(failedOverAt),
+          },
     move: placement?.state === 'moving' && phase !== null ? { ...moveOf(phase, placement.from, placement.to, reason), epoch } : null,
   }));

@@ -1,4 +1,5 @@
 import type { Grant } from '../model/grant.ts';
+import { newestInLineage } from '../model/failover.ts';
 import { isOver } from '../model/placement.ts';
 import type { Copy, Move, Volume } from '../model/records.ts';
 
@@ -17,6 +18,10 @@ export interface VolumeFacts {
   mounted: boolean;
   /** Mount sessions of engines that were answered and not given back. */
   references: number;
+  /** False for a volume under automatic failover while the lease of this host is not confirmed. */
+  mayWrite: boolean;
+  /** This host is to have nothing that it need not have: it is being emptied. */
+  leaving: boolean;
 }
 
 export type Step =
@@ -34,6 +39,11 @@ export type Step =
   | { do: 'report-release'; move: string; epoch: number }
   | { do: 'rededicate-release'; move: string }
   | { do: 'receive-move'; move: string }
+  | { do: 'receive-replica'; snapshot: string }
+  | { do: 'import-snapshot'; fromVolume: string; snapshot: string }
+  | { do: 'fence-live'; why: string }
+  | { do: 'keep-diverged'; epoch: number }
+  | { do: 'report-diverged'; epoch: number; snapshot: string }
   | { do: 'drop-snapshots'; snapshots: string[] }
   | { do: 'confirm-removal' }
   | { do: 'delete-copy' }
@@ -46,6 +56,8 @@ export type Step =
 export function planVolume(facts: VolumeFacts): Step[] {
   const { volume, self } = facts;
   if (volume === null) return planGone(facts);
+  const superseded = planSuperseded(facts, volume);
+  if (superseded.length > 0) return superseded;
   const { placement } = volume;
   switch (placement.state) {
     case 'free':
@@ -72,6 +84,29 @@ function planGone(facts: VolumeFacts): Step[] {
   if (!hasAnything(facts)) return [];
   if (facts.live === 'absent' && facts.snapshots.length === 0) return [{ do: 'delete-copy' }];
   return [complain('The name server does not know this volume, but data of it is here. It is kept.')];
+}
+
+/**
+ * Another copy took over while this host was not heard: its right to write ended without its own word. What still uses its copy is stopped, and what it had
+ * written is kept and shown, before anything else is done with the volume here.
+ */
+function planSuperseded(facts: VolumeFacts, volume: Volume): Step[] {
+  const { grant, live, snapshots } = facts;
+  const replaced = grant !== null && volume.lastFailover !== null && volume.lastFailover.fromEpoch >= grant.epoch && grant.epoch < volume.epoch;
+  if (!replaced) return [];
+  if (grant.state !== 'released') {
+    if (live === 'absent') return [complain('Another copy has taken over, and the live copy that was here is missing from the pool.')];
+    return [
+      { do: 'fence-live', why: 'another copy has taken over' },
+      { do: 'protect-live' },
+      { do: 'keep-diverged', epoch: grant.epoch },
+    ];
+  }
+  const { snapshot } = grant;
+  if (snapshot === null || !snapshots.includes(snapshot)) return [];
+  const known = volume.lineage.some((entry) => entry.snapshot === snapshot) || volume.diverged.some((each) => each.snapshot === snapshot);
+  // The live copy goes only after the report, so without one there was a report: what is not listed any more, an operator has given up.
+  return known || live === 'absent' ? [] : [{ do: 'report-diverged', epoch: grant.epoch, snapshot }];
 }
 
 function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
@@ -106,8 +141,10 @@ function planAcquisition(facts: VolumeFacts, volume: Volume): Step[] {
   return [...planFreshLive(facts, volume), ...finish];
 }
 
-function planHeld({ live }: VolumeFacts): Step[] {
+function planHeld({ live, mayWrite }: VolumeFacts): Step[] {
   if (live === 'writable') return [];
+  // Its users were stopped when the lease ended: it goes on once the name server says so.
+  if (live === 'readonly' && !mayWrite) return [];
   return live === 'readonly' ? [{ do: 'resume-live' }] : [complain('The live copy of this volume is missing from the pool.')];
 }
 
@@ -115,7 +152,11 @@ function planHeld({ live }: VolumeFacts): Step[] {
 function planFreshLive(facts: VolumeFacts, volume: Volume): Step[] {
   const base = volume.placement.state === 'held' || volume.placement.state === 'moving' ? volume.placement.base : null;
   const clear: Step[] = facts.live === 'absent' ? [] : [{ do: 'delete-live', why: 'left over from before this epoch' }];
-  return [...clear, base === null ? { do: 'create-live' } : { do: 'activate', snapshot: base }];
+  if (base === null) return [...clear, { do: 'create-live' }];
+  const { origin } = volume;
+  const foreign = origin?.snapshot === base && !facts.snapshots.includes(base);
+  const bring: Step[] = foreign ? [{ do: 'import-snapshot', fromVolume: origin.volume, snapshot: base }] : [];
+  return [...clear, ...bring, { do: 'activate', snapshot: base }];
 }
 
 function complain(problem: string): Step {
@@ -146,7 +187,6 @@ function planProtection(facts: VolumeFacts): Step[] {
 }
 
 function planBystander(facts: VolumeFacts, volume: Volume): Step[] {
-  if (!hasAnything(facts)) return planCopyReport(facts, volume, 'replica');
   if (facts.live !== 'absent') {
     if (isRetired(facts, volume)) return [{ do: 'delete-live', why: 'another host holds the volume; the final snapshot is kept' }];
     return [
@@ -154,7 +194,27 @@ function planBystander(facts: VolumeFacts, volume: Volume): Step[] {
       complain('Another host holds this volume, but a live copy that was never released is here. It is kept, read-only.'),
     ];
   }
-  return [...planCopyReport(facts, volume, 'replica'), ...planPruning(facts, volume)];
+  return [...planCopyReport(facts, volume, 'replica'), ...planReplica(facts, volume)];
+}
+
+/** A replica follows the newest snapshot of the holder; one that nobody wants any more leaves a host that is being emptied. */
+function planReplica(facts: VolumeFacts, volume: Volume): Step[] {
+  const { self, snapshots, leaving } = facts;
+  if (volume.replicas.includes(self)) {
+    const newest = volume.lineage.at(-1);
+    if (newest !== undefined && !snapshots.includes(newest.snapshot)) return [{ do: 'receive-replica', snapshot: newest.snapshot }];
+  } else if (leaving && hasAnything(facts) && facts.grant?.state !== 'held' && isSafeWithout(facts, volume)) return [{ do: 'delete-copy' }];
+  return planPruning(facts, volume);
+}
+
+/** Whether what is here is surplus: the holder has its live copy, and nothing is kept here for an operator to decide on. */
+function isSafeWithout({ self }: VolumeFacts, volume: Volume): boolean {
+  const holderHasIt = volume.copies.some((copy) => copy.host !== self && copy.kind === 'live' && copy.host === holderOf(volume));
+  return holderHasIt && !volume.diverged.some((each) => each.host === self);
+}
+
+function holderOf({ placement }: Volume): string | null {
+  return placement.state === 'held' ? placement.host : null;
 }
 
 /** Whether the live copy has served: a kept snapshot holds all of it, or it was made for an epoch that never began here. */
@@ -180,12 +240,15 @@ function planCopyReport(facts: VolumeFacts, volume: Volume, kind: Copy['kind']):
 }
 
 /**
- * Snapshots that no incremental transfer can need. Kept: the newest one in common with each other host, and the newest of all.
+ * Snapshots that no incremental transfer can need. Kept: the newest one in common with each other host, the newest of the volume's history, the one before it,
+ * which a replica may be pulling just now, and what an operator has not decided on yet.
  */
 function planPruning(facts: VolumeFacts, volume: Volume): Step[] {
   const keep = new Set<string>();
-  const newest = facts.snapshots.at(-1);
+  const newest = newestInLineage(volume, facts)?.snapshot ?? facts.snapshots.at(-1);
   if (newest !== undefined) keep.add(newest);
+  for (const entry of volume.lineage.slice(-2)) keep.add(entry.snapshot);
+  for (const each of volume.diverged) if (each.host === facts.self) keep.add(each.snapshot);
   if (volume.placement.state === 'held' && volume.placement.base !== null) keep.add(volume.placement.base);
   for (const copy of volume.copies) {
     if (copy.host === facts.self) continue;
@@ -202,6 +265,11 @@ function planRemoval(facts: VolumeFacts, volume: Volume): Step[] {
   if (!placement.confirmed) return placement.host === facts.self ? [{ do: 'confirm-removal' }] : [];
   const recorded = volume.copies.some((copy) => copy.host === facts.self);
   return hasAnything(facts) || recorded ? [{ do: 'delete-copy' }] : [];
+}
+
+/** Whether this host is to keep a replica of a volume that another one holds. */
+export function isReplicaOf({ volume, self }: Pick<VolumeFacts, 'volume' | 'self'>): boolean {
+  return volume?.placement.state === 'held' && volume.placement.host !== self && volume.replicas.includes(self);
 }
 
 /** Whether nobody waits for any of these steps: they tidy up after what is done. */

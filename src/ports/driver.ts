@@ -62,6 +62,10 @@ export interface VolumeDriver {
   /** A read-only snapshot of the whole live copy, durable when this resolves. @throws not-supported if the engine's snapshot would lack a part of it */
   createSnapshot(volume: string, snapshot: string): Promise<void>;
   deleteSnapshot(volume: string, snapshot: string): Promise<void>;
+  /** Whether the live copy may differ from a snapshot of it; never false if anything was written since. @throws not-found */
+  hasChangedSince(volume: string, snapshot: string): Promise<boolean>;
+  /** Makes a snapshot of one volume a snapshot of another as well, under the same identifier; the data is shared. @throws not-found */
+  shareSnapshot(fromVolume: string, snapshot: string, toVolume: string): Promise<void>;
 
   /** Estimate of the stream's length in bytes, for progress only. */
   estimateDelta(volume: string, snapshot: string, base: string | null): Promise<number>;

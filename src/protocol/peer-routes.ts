@@ -3,7 +3,7 @@ import { byteCount, identifier } from '../model/records.ts';
 import { defineRoutes } from './route.ts';
 
 /**
- * What agents offer each other, over TLS with both certificates. The transfer itself is a GET whose body is the raw stream (see
+ * What agents offer each other, over TLS with both certificates. The transfer itself is a GET that takes its connection over (see `framing.ts`,
  * `snapshotStreamPath`), so it is not in this table.
  */
 export const peerRoutes = defineRoutes({
@@ -36,7 +36,14 @@ export function snapshotStreamPath(snapshot: string, base: string | null, offset
   return `/v1/peer/snapshots/${snapshot}?${query.toString()}`;
 }
 
+/** The other way; null if it is the path of something else. */
+export function parseSnapshotStreamPath(path: string): { snapshot: string; base: string | null; offset: number } | null {
+  const { pathname, searchParams } = new URL(path, 'http://localhost');
+  const snapshot = /^\/v1\/peer\/snapshots\/([^/]+)$/.exec(pathname)?.[1];
+  return snapshot === undefined ? null : { snapshot, base: searchParams.get('base'), offset: Number(searchParams.get('offset') ?? '0') };
+}
+
 export const ticketHeader = 'supercargo-ticket';
-/** Trailers of a stream: length in bytes and SHA-256 (hexadecimal) of the whole stream from its first byte, whatever the offset. */
+/** Trailers of a stream: length in bytes and digest (see `stream-digest.ts`) of the whole stream from its first byte, whatever the offset. */
 export const lengthTrailer = 'supercargo-length';
 export const digestTrailer = 'supercargo-digest';

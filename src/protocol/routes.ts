@@ -9,11 +9,14 @@ import {
   moveProgress,
   moveRecord,
   poolReport,
+  protection,
   timestamp,
+  unprotected,
   volumeClass,
   volumeRecord,
   volumeUse,
 } from '../model/records.ts';
+import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { defineRoutes } from './route.ts';
 
 /** The API of the name server. Every object may be named by its name or its identifier. */
@@ -33,6 +36,10 @@ export const createVolumeBody = z.strictObject({
   class: z.string().optional(),
   sizeBytes: byteCount.positive().nullable().optional(),
   labels: z.record(z.string().max(256), z.string().max(4096)).optional(),
+  from: z
+    .strictObject({ volume: z.string(), snapshot: identifier })
+    .optional()
+    .describe('What a replaced holder of another volume has kept: the new volume begins with it, on that host.'),
   host: z.string().optional().describe('Where the volume is placed at once; without it, the first host that mounts it.'),
 });
 
@@ -118,8 +125,18 @@ export const routes = defineRoutes({
     path: '/v1/heartbeat',
     summary: 'Keeps the session of the calling host alive and reports its pool.',
     callers: ['host'],
-    body: z.strictObject({ session: identifier, address: z.string().max(256), version: z.string().max(64), pool: poolReport.nullable() }),
-    response: z.object({ sessionMilliseconds: z.int() }),
+    body: z.strictObject({
+      session: identifier,
+      address: z.string().max(256),
+      version: z.string().max(64),
+      pool: poolReport.nullable(),
+      leases: z.array(leaseClaim).max(100_000).default([]).describe('Volumes that the host holds and will stop using when its lease ends.'),
+    }),
+    response: z.object({
+      sessionMilliseconds: z.int(),
+      time: timestamp.describe('The clock of the name server.'),
+      leases: z.array(leaseClaim).describe('Those that it may go on with, for sessionMilliseconds from the sending of this request.'),
+    }),
   },
 
   listClasses: {
@@ -135,7 +152,7 @@ export const routes = defineRoutes({
     summary: 'Makes or replaces a volume class.',
     callers: ['operator'],
     parameters: z.object({ class: z.string() }),
-    body: volumeClass.omit({ name: true }),
+    body: volumeClass.omit({ name: true }).extend({ protection: protection.default(unprotected) }),
     response: volumeClass,
   },
 
@@ -335,6 +352,8 @@ export const routes = defineRoutes({
     response: eventView.nullable().describe('null is sent when nothing happened for a while.'),
     stream: true,
   },
+  ...protectionRoutes,
+
   watch: {
     method: 'GET',
     path: '/v1/watch',

@@ -38,8 +38,6 @@ export interface ServerOptions<Table extends Record<string, Route>> {
   identify: (request: IncomingMessage) => CallerIdentity;
   /** Makes the bare server (plain or TLS) that the application listens on; further ones may pass their requests to `app.routing`. */
   serverFactory: (handler: (request: IncomingMessage, response: ServerResponse) => void) => Server;
-  /** Adds routes that are not JSON, such as byte streams. */
-  raw?: (app: FastifyInstance) => unknown;
   onDefect?: (error: unknown) => void;
   version: string;
 }
@@ -68,7 +66,6 @@ export async function createServer<Table extends Record<string, Route>>(options:
   for (const [name, route] of Object.entries(options.routes)) {
     addRoute(app, name, route, options.handlers[name] as AnyHandler, options.identify);
   }
-  options.raw?.(app);
   app.get('/v1/openapi.json', { schema: { hide: true } }, async (request) => {
     options.identify(request.raw);
     return app.swagger();

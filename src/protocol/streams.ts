@@ -1,4 +1,65 @@
+import { finished } from 'node:stream';
 import type { Readable, Writable } from 'node:stream';
+import { isMarkedAsUntransferable } from 'node:worker_threads';
+
+/**
+ * Writes all that a stream brings to a sink, no faster than the sink takes it, and leaves the sink open. The memory of what was written is given back
+ * at once: left to the garbage collector, a gigabyte costs it some fifty runs over the whole heap. So nobody else may use the source's chunks.
+ * @param pick sees each chunk before it is written and says how much of it is; what it is handed is gone later
+ * @returns when the source ended, or the sink closed before that
+ * @throws what the source or `pick` failed with; ERR_STREAM_PREMATURE_CLOSE if it was cut without an error
+ */
+export function pour(source: Readable, sink: Writable, pick: (chunk: Buffer) => Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const memory = new ChunkMemory();
+    const take = (chunk: Buffer): void => {
+      if (sink.destroyed || sink.errored !== null) return leave();
+      try {
+        const part = pick(chunk);
+        if (!sink.write(part, memory.use(chunk))) source.pause();
+      } catch (error) {
+        leave(error as Error);
+      }
+    };
+    const goOn = (): void => void source.resume();
+    const leave = (error?: Error | null): void => {
+      source.off('data', take).pause();
+      sink.off('drain', goOn).off('close', leave);
+      stopWatching();
+      if (error) reject(error);
+      else resolve();
+    };
+    const stopWatching = finished(source, { writable: false }, leave);
+    sink.on('drain', goOn).on('close', leave);
+    source.on('data', take);
+    if (sink.destroyed) leave();
+  });
+}
+
+/** Gives the memory of chunks back that arrive in order, each after its use. One piece of memory may hold several chunks that follow each other. */
+class ChunkMemory {
+  #newest = { memory: new ArrayBuffer(0) as ArrayBufferLike, uses: 0 };
+
+  /** @returns to be called when the chunk is not needed any more */
+  use(chunk: Buffer): () => void {
+    if (chunk.buffer !== this.#newest.memory) {
+      const former = this.#newest;
+      this.#newest = { memory: chunk.buffer, uses: 0 };
+      if (former.uses === 0) release(former.memory);
+    }
+    const mine = this.#newest;
+    mine.uses += 1;
+    return () => {
+      mine.uses -= 1;
+      if (mine.uses === 0 && mine !== this.#newest) release(mine.memory);
+    };
+  }
+}
+
+function release(memory: ArrayBufferLike): void {
+  // Small buffers lie in a pool of Node's, among others that live on; it marks the pool so.
+  if (memory instanceof ArrayBuffer && !isMarkedAsUntransferable(memory)) memory.transfer(0);
+}
 
 /** Resolves when a stream whose `write` said "enough" takes more, or is closed. Leaves no listener behind: a transfer waits here thousands of times. */
 export function drained(stream: Writable): Promise<void> {

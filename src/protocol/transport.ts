@@ -1,16 +1,23 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
 import { SupercargoError } from '../model/errors.ts';
 import type { ErrorCode } from '../model/errors.ts';
+import { FrameReader, framedProtocol } from './framing.ts';
 
 /** Carries one request to one peer. The address and the proof of who we are belong to the transport, not to the request. */
 export interface Transport {
   request(request: TransportRequest): Promise<IncomingMessage>;
+  /** For an answer of many bytes, which takes its connection over (see framing.ts). A refusal is an answer as to any request. */
+  stream(request: TransportRequest): Promise<StreamedAnswer>;
   /** The error that says that this peer stopped answering, for what breaks after the head of an answer. */
   unreachable(cause: unknown): SupercargoError;
   close(): void;
 }
+
+/** Whoever reads it owns its chunks. The trailers are there at its end. */
+export type StreamedAnswer = Readable & Pick<IncomingMessage, 'statusCode' | 'trailers'>;
 
 export interface TransportRequest {
   method: string;
@@ -33,8 +40,10 @@ interface Peer {
 /** Speaks to a local socket. */
 export function unixTransport(socketPath: string, peer: Peer): Transport {
   const agent = new http.Agent({ keepAlive: true });
+  const open: Open = (options) => http.request({ ...options, agent, socketPath, host: 'localhost' });
   return {
-    request: (request) => send(peer, request, (options) => http.request({ ...options, agent, socketPath, host: 'localhost' })),
+    request: (request) => send(peer, request, open) as Promise<IncomingMessage>,
+    stream: (request) => send(peer, framed(request), open),
     unreachable: (cause) => unreachableError(peer, cause),
     close: () => agent.destroy(),
   };
@@ -46,8 +55,10 @@ export function unixTransport(socketPath: string, peer: Peer): Transport {
 export function tlsTransport(address: string, tlsOptions: () => https.RequestOptions, peer: Peer): Transport {
   const { host, port } = splitAddress(address);
   const agent = new https.Agent({ keepAlive: true, maxCachedSessions: 0 });
+  const open: Open = (options) => https.request({ ...options, ...tlsOptions(), agent, host, port });
   return {
-    request: (request) => send(peer, request, (options) => https.request({ ...options, ...tlsOptions(), agent, host, port })),
+    request: (request) => send(peer, request, open) as Promise<IncomingMessage>,
+    stream: (request) => send(peer, framed(request), open),
     unreachable: (cause) => unreachableError(peer, cause),
     close: () => agent.destroy(),
   };
@@ -65,7 +76,11 @@ export function splitAddress(address: string): { host: string; port: number } {
 
 type Open = (options: http.RequestOptions) => http.ClientRequest;
 
-function send(peer: Peer, request: TransportRequest, open: Open, again = true): Promise<IncomingMessage> {
+function framed(request: TransportRequest): TransportRequest {
+  return { ...request, headers: { ...request.headers, connection: 'upgrade', upgrade: framedProtocol } };
+}
+
+function send(peer: Peer, request: TransportRequest, open: Open, again = true): Promise<StreamedAnswer> {
   return new Promise((resolve, reject) => {
     const outgoing = open({
       method: request.method,
@@ -85,6 +100,15 @@ function send(peer: Peer, request: TransportRequest, open: Open, again = true): 
       responded = true;
       clearTimeout(timer);
       resolve(response);
+    });
+    outgoing.on('upgrade', (_response, socket, head) => {
+      responded = true;
+      clearTimeout(timer);
+      const answer = new FrameReader(socket, head);
+      const giveUp = (): void => void answer.destroy(request.signal?.reason as Error);
+      request.signal?.addEventListener('abort', giveUp, { once: true });
+      answer.once('close', () => request.signal?.removeEventListener('abort', giveUp));
+      resolve(answer);
     });
     outgoing.on('error', (error) => {
       clearTimeout(timer);

@@ -4,7 +4,8 @@ import type { Clock } from '../ports/clock.ts';
 /** The machine's own clock. */
 export const systemClock: Clock = {
   wallMilliseconds: () => Date.now(),
-  monotonicMilliseconds: () => performance.now(),
+  // CLOCK_MONOTONIC itself, which all processes of the machine share, and not the time since this one started.
+  monotonicMilliseconds: () => Number(process.hrtime.bigint()) / 1e6,
   async sleep(milliseconds, signal) {
     try {
       await wait(milliseconds, undefined, signal === undefined ? {} : { signal });

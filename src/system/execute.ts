@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { execa } from 'execa';
 import { SupercargoError } from '../model/errors.ts';
 
@@ -36,4 +37,25 @@ export async function execute(program: string, parameters: readonly string[], op
 /** Starts a program whose three standard streams are byte pipes, for transfers. The caller waits for its end or kills it. */
 export function spawnPiped(program: string, parameters: readonly string[]): ChildProcessWithoutNullStreams {
   return spawn(program, [...parameters], { stdio: 'pipe', env: { ...process.env, LC_ALL: 'C' } });
+}
+
+export interface ResidentOptions {
+  /** The whole environment. */
+  environment: NodeJS.ProcessEnv;
+  /** Takes standard output and standard error; what is in it stays. */
+  logFile: string;
+}
+
+/** Starts a program in a session of its own, which goes on when this process has ended in whatever way. @returns its process number */
+export function spawnResident(program: string, parameters: readonly string[], { environment, logFile }: ResidentOptions): number {
+  const log = openSync(logFile, 'a', 0o600);
+  try {
+    const child = spawn(program, [...parameters], { detached: true, stdio: ['ignore', log, log], env: environment, cwd: '/' });
+    // Whoever needs the program sees that it does not serve.
+    child.on('error', () => undefined);
+    child.unref();
+    return child.pid ?? 0;
+  } finally {
+    closeSync(log);
+  }
 }

@@ -18,6 +18,24 @@ interface Target {
   ownMounts: Mount[];
 }
 
+/** What a volume is reached by on this host. */
+interface UsedPath {
+  /** The live path in the pool. */
+  path: string;
+  mountPoint: string;
+}
+
+/** A process that could read or write volumes. */
+export interface VolumeUser {
+  processNumber: number;
+  /** Name of its program. */
+  program: string;
+  /** container: it sees the volume in a mount namespace of its own. process: only by what it has open. */
+  kind: 'container' | 'process';
+  /** Which of the paths that were asked for, by index. */
+  uses: Set<number>;
+}
+
 /** Event-loop time one stretch of the scan may take before others get a turn, in milliseconds. */
 const stretch = 5;
 
@@ -29,25 +47,77 @@ const stretch = 5;
 export async function findUses(path: string, mountPoint: string): Promise<KernelUse[]> {
   const target = describeTarget(path, mountPoint);
   if (target === undefined) return [];
-  const ownNamespace = readlinkSync('/proc/self/ns/mnt');
-  const scan: Scan = { target, seenNamespaces: new Set([ownNamespace]), uses: mountsOfOurOwn(target, mountPoint) };
+  const users = await scanProcesses(newScan([target], 'first'));
+  return [
+    ...mountsOfOurOwn(target, mountPoint),
+    ...users.map(({ kind, program, processNumber }) => ({ kind, name: `${program} (process ${processNumber})`, processNumber })),
+  ];
+}
+
+/** As findUses for several volumes in one scan, with every process that sees a volume in its mount namespace, not only the first of each. */
+export async function findUsers(paths: readonly UsedPath[]): Promise<VolumeUser[]> {
+  return scanProcesses(newScan(describeTargets(paths), 'every'));
+}
+
+/** The quick half of findUsers: who sees a volume in another mount namespace. In one piece: some microseconds a process. */
+export function findUsersByMount(paths: readonly UsedPath[]): VolumeUser[] {
+  const scan = newScan(describeTargets(paths), 'every');
+  return processNumbers().flatMap((processNumber) => {
+    const uses = mountsHeld(scan, `/proc/${processNumber}`);
+    return uses === undefined || uses.size === 0 ? [] : [{ processNumber, program: programOf(processNumber), kind: 'container', uses }];
+  });
+}
+
+/** Whether the process has a file or directory of one of the volumes open, mapped or as its place, whatever it sees mounted. */
+export function hasFilesOf(processNumber: number, paths: readonly UsedPath[]): boolean {
+  const uses = new Set<number>();
+  const scan = newScan(describeTargets(paths), 'every');
+  for (const thread of unlessGone(() => readdirSync(`/proc/${processNumber}/task`)) ?? [])
+    addFilesHeld(scan, `/proc/${processNumber}/task/${thread}`, uses);
+  return uses.size > 0;
+}
+
+interface Scan {
+  /** By index of what was asked for; undefined where there is nothing. */
+  targets: (Target | undefined)[];
+  /** Which of them each mount namespace holds. */
+  namespaces: Map<string, Set<number>>;
+  /** Whether only the first process found in a namespace that holds a volume counts as its user, or each. */
+  members: 'first' | 'every';
+}
+
+function newScan(targets: (Target | undefined)[], members: Scan['members']): Scan {
+  return { targets, members, namespaces: new Map([[readlinkSync('/proc/self/ns/mnt'), new Set()]]) };
+}
+
+function describeTargets(paths: readonly UsedPath[]): (Target | undefined)[] {
+  return paths.map(({ path, mountPoint }) => describeTarget(path, mountPoint));
+}
+
+async function scanProcesses(scan: Scan): Promise<VolumeUser[]> {
+  const users: VolumeUser[] = [];
+  if (scan.targets.every((target) => target === undefined)) return users;
   let began = performance.now();
-  for (const name of readdirSync('/proc')) {
-    const processNumber = Number(name);
-    if (!Number.isInteger(processNumber) || processNumber === process.pid) continue;
-    scanProcess(scan, processNumber);
+  for (const processNumber of processNumbers()) {
+    const user = scanProcess(scan, processNumber);
+    if (user !== undefined) users.push(user);
     if (performance.now() - began > stretch) {
       await yieldToEvents();
       began = performance.now();
     }
   }
-  return scan.uses;
+  return users;
 }
 
-interface Scan {
-  target: Target;
-  seenNamespaces: Set<string>;
-  uses: KernelUse[];
+/** Every process but this one. */
+function processNumbers(): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((processNumber) => Number.isInteger(processNumber) && processNumber !== process.pid);
+}
+
+function programOf(processNumber: number): string {
+  return unlessGone(() => readFileSync(`/proc/${processNumber}/comm`, 'utf8').trimEnd()) ?? 'unknown';
 }
 
 function describeTarget(path: string, mountPoint: string): Target | undefined {
@@ -97,77 +167,91 @@ function vanishesWithOurs(target: Target, mount: Mount, mounts: readonly Mount[]
   );
 }
 
-function scanProcess(scan: Scan, processNumber: number): void {
+function scanProcess(scan: Scan, processNumber: number): VolumeUser | undefined {
   const directory = `/proc/${processNumber}`;
   // No program file: a kernel thread, or a process whose first thread has ended while others may live on.
   const hasProgram = unlessGone(() => readlinkSync(`${directory}/exe`)) !== undefined;
   const threads = unlessGone(() => readdirSync(`${directory}/task`)) ?? [];
-  if (!hasProgram && threads.length <= 1) return;
+  if (!hasProgram && threads.length <= 1) return undefined;
 
-  let kind: 'container' | 'process' | undefined;
-  for (const thread of threads) {
-    // A thread may have left for a mount namespace of its own.
-    if (holdsMount(scan, `${directory}/task/${thread}`)) kind = 'container';
-  }
+  const uses = new Set<number>();
+  // A thread may have left for a mount namespace of its own.
+  for (const thread of threads) addAll(uses, mountsHeld(scan, `${directory}/task/${thread}`) ?? []);
+  const kind = uses.size > 0 ? 'container' : 'process';
   const views = hasProgram ? [directory] : threads.map((thread) => `${directory}/task/${thread}`);
-  if (kind === undefined && views.some((view) => holdsFile(scan.target, view))) kind = 'process';
-  if (kind === undefined) return;
-  const program = unlessGone(() => readFileSync(`${directory}/comm`, 'utf8').trimEnd()) ?? 'unknown';
-  scan.uses.push({ kind, name: `${program} (process ${processNumber})`, processNumber });
+  for (const view of views) addFilesHeld(scan, view, uses);
+  return uses.size === 0 ? undefined : { processNumber, program: programOf(processNumber), kind, uses };
 }
 
-/** Whether the task's mount namespace holds the volume; each namespace is judged once, by the first task found in it. */
-function holdsMount(scan: Scan, task: string): boolean {
+/** Which targets the task's mount namespace holds; each namespace is judged once, by the first task found in it. Undefined: not judged. */
+function mountsHeld(scan: Scan, task: string): Set<number> | undefined {
   const namespace = unlessGone(() => readlinkSync(`${task}/ns/mnt`));
-  if (namespace === undefined || scan.seenNamespaces.has(namespace)) return false;
+  if (namespace === undefined) return undefined;
+  const known = scan.namespaces.get(namespace);
+  if (known !== undefined) return scan.members === 'every' ? known : undefined;
   // A dying task gives EINVAL here; the namespace stays unseen, so that a living member of it is asked.
   const text = unlessGone(() => readFileSync(`${task}/mountinfo`, 'utf8'), 'EINVAL');
-  if (text === undefined) return false;
-  scan.seenNamespaces.add(namespace);
-  return holdingMounts(scan.target, parseMountInfo(text)).length > 0;
+  if (text === undefined) return undefined;
+  const held = new Set<number>();
+  if (scan.targets.some((target) => target !== undefined && text.includes(` ${target.fileSystemDevice} `))) {
+    const mounts = parseMountInfo(text);
+    for (const [index, target] of scan.targets.entries()) if (target !== undefined && holdingMounts(target, mounts).length > 0) held.add(index);
+  }
+  scan.namespaces.set(namespace, held);
+  return held;
 }
 
-function holdsFile(target: Target, task: string): boolean {
-  if (['cwd', 'root', 'exe'].some((link) => leadsInto(target, task, link))) return true;
-  const descriptors = unlessGone(() => readdirSync(`${task}/fd`)) ?? [];
-  return descriptors.some((descriptor) => descriptorLeadsInto(target, task, `fd/${descriptor}`)) || mapsFile(target, task);
+/** Adds the targets that the task has a file or directory of. Ends as soon as none is left to be found. */
+function addFilesHeld(scan: Scan, task: string, uses: Set<number>): void {
+  const wanted = scan.targets.filter((target) => target !== undefined).length;
+  for (const link of fileLinks(scan, task)) {
+    if (uses.size === wanted) return;
+    addTargetOf(scan, task, link, uses);
+  }
+}
+
+function* fileLinks(scan: Scan, task: string): Generator<string> {
+  yield* ['cwd', 'root', 'exe'];
+  for (const descriptor of unlessGone(() => readdirSync(`${task}/fd`)) ?? []) {
+    const destination = unlessGone(() => readlinkSync(`${task}/fd/${descriptor}`));
+    if (destination !== undefined && !withoutFile.test(destination)) yield `fd/${descriptor}`;
+  }
+  yield* mappedFiles(scan, task);
 }
 
 const withoutFile = /^(?:socket:\[|pipe:\[|anon_inode:)/;
 
-function descriptorLeadsInto(target: Target, task: string, link: string): boolean {
-  const destination = unlessGone(() => readlinkSync(`${task}/${link}`));
-  return destination !== undefined && !withoutFile.test(destination) && leadsInto(target, task, link);
-}
-
 /** The device number tells, by whatever path the file was opened and even if it is deleted by now. */
-function leadsInto(target: Target, task: string, link: string): boolean {
+function addTargetOf(scan: Scan, task: string, link: string, uses: Set<number>): void {
   try {
-    return statSync(`${task}/${link}`, { throwIfNoEntry: false })?.dev === target.subvolumeDevice;
+    const device = statSync(`${task}/${link}`, { throwIfNoEntry: false })?.dev;
+    if (device === undefined) return;
+    for (const [index, target] of scan.targets.entries()) if (target?.subvolumeDevice === device) uses.add(index);
   } catch (error) {
-    if (isGone(error) || isOnAnotherFileSystem(target, task, link)) return false;
+    if (isGone(error) || isOnAnotherFileSystem(scan, task, link)) return;
     throw unreadable(`${task}/${link}`, error);
   }
 }
 
 /** A user's FUSE mount or a dead network mount refuses to be examined, even by root, and concerns us only if the path is on the pool. */
-function isOnAnotherFileSystem(target: Target, task: string, link: string): boolean {
+function isOnAnotherFileSystem(scan: Scan, task: string, link: string): boolean {
   const path = unlessGone(() => readlinkSync(`${task}/${link}`));
   const text = unlessGone(() => readFileSync(`${task}/mountinfo`, 'utf8'), 'EINVAL');
   if (path === undefined || text === undefined) return true;
   const mount = mountContaining(parseMountInfo(text), path);
-  return mount !== undefined && mount.device !== target.fileSystemDevice;
+  return mount !== undefined && !scan.targets.some((target) => target?.fileSystemDevice === mount.device);
 }
 
-function mapsFile(target: Target, task: string): boolean {
+function* mappedFiles(scan: Scan, task: string): Generator<string> {
   const maps = unlessGone(() => readFileSync(`${task}/maps`, 'latin1')) ?? '';
-  const device = ` ${mapsDevice(target.fileSystemDevice)} `;
-  for (let at = maps.indexOf(device); at !== -1; at = maps.indexOf(device, at + 1)) {
-    const lineStart = maps.lastIndexOf('\n', at) + 1;
-    const range = maps.slice(lineStart, maps.indexOf(' ', lineStart));
-    if (leadsInto(target, task, `map_files/${range.replace(/(^|-)0+(?=[0-9a-f])/g, '$1')}`)) return true;
+  const devices = new Set(scan.targets.flatMap((target) => (target === undefined ? [] : [` ${mapsDevice(target.fileSystemDevice)} `])));
+  for (const device of devices) {
+    for (let at = maps.indexOf(device); at !== -1; at = maps.indexOf(device, at + 1)) {
+      const lineStart = maps.lastIndexOf('\n', at) + 1;
+      const range = maps.slice(lineStart, maps.indexOf(' ', lineStart));
+      yield `map_files/${range.replace(/(^|-)0+(?=[0-9a-f])/g, '$1')}`;
+    }
   }
-  return false;
 }
 
 /** /proc/PID/maps writes device numbers in hexadecimal, mountinfo in decimal. */
@@ -176,6 +260,10 @@ function mapsDevice(device: string): string {
     .split(':')
     .map((number) => Number(number).toString(16).padStart(2, '0'))
     .join(':');
+}
+
+function addAll(set: Set<number>, more: Iterable<number>): void {
+  for (const each of more) set.add(each);
 }
 
 /** The result, or undefined if the process ended meanwhile. Anything else that hinders reading must not pass for "no use". */

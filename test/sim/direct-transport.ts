@@ -30,12 +30,27 @@ export interface DirectTransportOptions {
   /** undefined while the other process does not run. */
   target: () => Served | undefined;
   fault: (request: TransportRequest) => Fault;
+  /** What the way there and the way back are like. */
+  way?: Way;
 }
+
+/** Both directions between two processes; a gate is null while things pass. */
+export interface Way {
+  there: () => Promise<void> | null;
+  back: () => Promise<void> | null;
+  /** How long the next message takes. Milliseconds. */
+  delay: () => number;
+  /** While the caller is stopped it takes nothing in. */
+  caller: () => Promise<void> | null;
+}
+
+const openWay: Way = { there: () => null, back: () => null, delay: () => 0, caller: () => null };
 
 /** Carries requests by function call: the same routes, schemas and errors as over a socket, without one. The network's faults are asked for at each request. */
 export function directTransport(options: DirectTransportOptions): Transport {
   const unreachable = (cause: unknown): SupercargoError => new SupercargoError(options.unreachable.code, options.unreachable.message, { cause });
-  return { request: (request) => carry(options, request), unreachable, close: () => undefined };
+  const send = (request: TransportRequest): Promise<IncomingMessage> => carry(options, request);
+  return { request: send, stream: send, unreachable, close: () => undefined };
 }
 
 async function carry(options: DirectTransportOptions, request: TransportRequest): Promise<IncomingMessage> {
@@ -49,28 +64,52 @@ async function carry(options: DirectTransportOptions, request: TransportRequest)
       ? []
       : [options.clock.sleep(request.timeoutMilliseconds, settled.signal).then(() => Promise.reject(lost(options)))];
   for (const each of gaveUp) each.catch(() => undefined);
-  const died = target.incarnation.died.catch(() => Promise.reject(lost(options)));
   try {
-    const answer = serve(options, target, request, fault);
+    const answer = exchange(options, request, fault, settled.signal);
     // Whoever gives up leaves an answer behind that nobody reads.
     answer.then(
       (response) => settled.signal.reason === 'given up' && response.destroy(),
       () => undefined,
     );
-    const response = await Promise.race([answer, died, aborted(request.signal, settled.signal), ...gaveUp]);
-    if (fault === 'lose-answer') {
-      response.destroy();
-      throw lost(options);
-    }
-    if (fault !== 'duplicate') return response;
-    response.destroy();
-    return await Promise.race([serve(options, target, request, fault), died]);
+    return await Promise.race([answer, aborted(request.signal, settled.signal), ...gaveUp]);
   } catch (error) {
     settled.abort('given up');
     throw error;
   } finally {
     settled.abort();
   }
+}
+
+/** The way of a request there and of its answer back. What has left is on its way, whether or not anybody still waits for it. */
+async function exchange(options: DirectTransportOptions, request: TransportRequest, fault: Fault, settled: AbortSignal): Promise<IncomingMessage> {
+  const { way = openWay, clock } = options;
+  for (let gate = way.there(); gate !== null; gate = way.there()) await gate;
+  if (settled.aborted) throw lost(options);
+  await delayed(clock, way.delay());
+  const target = options.target();
+  if (target === undefined || !target.incarnation.alive) throw lost(options);
+  const died = target.incarnation.died.catch(() => Promise.reject(lost(options)));
+  const { gate: stopped } = target.incarnation;
+  if (stopped !== null) await Promise.race([stopped, died]);
+  let response = await Promise.race([serve(options, target, request, fault), died]);
+  if (fault === 'duplicate') {
+    response.destroy();
+    response = await Promise.race([serve(options, target, request, fault), died]);
+  }
+  await delayed(clock, way.delay());
+  for (let gate = way.back(); gate !== null; gate = way.back()) await gate;
+  if (fault !== 'lose-answer') return response;
+  response.destroy();
+  throw lost(options);
+}
+
+async function delayed(clock: Clock, milliseconds: number): Promise<void> {
+  if (milliseconds > 0) await clock.sleep(milliseconds);
+}
+
+/** What a stream has to pass before its reader sees the next part of it; null if it passes. */
+function gateOf({ way = openWay }: DirectTransportOptions, target: Served): Promise<void> | null {
+  return target.incarnation.gate ?? way.back() ?? way.caller();
 }
 
 function lost({ unreachable }: DirectTransportOptions, cause?: unknown): SupercargoError {
@@ -88,7 +127,7 @@ async function serve(options: DirectTransportOptions, target: Served, request: T
     const found = findRoute(target.table, request);
     if (found !== undefined) return await callHandler(options, target, request, found);
     if (target.raw === undefined || options.caller === null) throw new SupercargoError('not-found', `There is no ${request.path}.`);
-    const response = new ByteStream(fault);
+    const response = new ByteStream(fault, () => gateOf(options, target));
     endWith(response, request.signal, target.incarnation);
     const head = response.headWritten();
     await Promise.race([head, target.raw(request, options.caller, response as unknown as ServerResponse).then(() => head)]);
@@ -139,14 +178,17 @@ async function callHandler(options: DirectTransportOptions, target: Served, requ
   const lines = new PassThrough();
   lines.once('close', () => gone.abort(new Error('the client went away')));
   endWith(lines, request.signal, target.incarnation);
-  void writeLines(handler(input, context) as AsyncIterable<unknown>, lines);
+  void writeLines(handler(input, context) as AsyncIterable<unknown>, lines, () => gateOf(options, target));
   return answerOf(lines, 200);
 }
 
+type Gate = () => Promise<void> | null;
+
 /** Not `Readable.from`: that cannot be destroyed while its generator waits, and the generator of a dead process waits for ever. */
-async function writeLines(items: AsyncIterable<unknown>, lines: PassThrough): Promise<void> {
+async function writeLines(items: AsyncIterable<unknown>, lines: PassThrough, gate: Gate): Promise<void> {
   try {
     for await (const item of items) {
+      for (let wait = gate(); wait !== null; wait = gate()) await wait;
       if (lines.destroyed) return;
       lines.write(`${JSON.stringify(item)}\n`);
     }
@@ -178,11 +220,13 @@ class ByteStream extends PassThrough {
   readonly trailers: Record<string, string> = {};
   readonly #fault: Fault;
   readonly #head = Promise.withResolvers<void>();
+  readonly #gate: Gate;
   #passed = 0;
 
-  constructor(fault: Fault) {
+  constructor(fault: Fault, gate: Gate) {
     super();
     this.#fault = fault;
+    this.#gate = gate;
   }
 
   headWritten(): Promise<void> {
@@ -202,6 +246,11 @@ class ByteStream extends PassThrough {
   }
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null, data?: Buffer) => void): void {
+    const gate = this.#gate();
+    if (gate !== null) {
+      void gate.then(() => this._transform(chunk, _encoding, done));
+      return;
+    }
     const begin = this.#passed;
     this.#passed += chunk.length;
     const fault = this.#fault;

@@ -1,9 +1,8 @@
 import { Readable, Writable } from 'node:stream';
 import { SupercargoError } from '../../src/model/errors.ts';
 import type { SnapshotReceiver, VolumeCopy, VolumeDriver } from '../../src/ports/driver.ts';
-
-/** The data of a volume: what was written to it, in order. */
-export type Content = readonly string[];
+import { lengthOf, newestFirst } from './content.ts';
+import type { Content } from './content.ts';
 
 interface FakeVolume {
   live: { content: Content; readOnly: boolean } | null;
@@ -11,14 +10,32 @@ interface FakeVolume {
   snapshots: Map<string, Content>;
 }
 
+/** What is told of a disk to whoever knows the truth. */
+export interface DiskObserver {
+  /** What was written with this token. */
+  find(token: string): Content;
+  /** @throws if the snapshot has another content elsewhere */
+  snapshotAppeared(snapshot: string, content: Content): void;
+}
+
 const livePrefix = '/pool/';
 const chunkBytes = 64;
+/** A stream names its newest record, and carries so many before it to have some length. */
+const longestStream = 60;
+
+/** For tests of a disk alone: no stream arrives there. */
+const nobody: DiskObserver = { find: () => null, snapshotAppeared: () => undefined };
 
 /** The disk of a host: outlives every run of its agent. */
 export class FakeDisk {
   readonly #volumes = new Map<string, FakeVolume>();
+  readonly observer: DiskObserver;
   /** Set by tests: the next stream that arrives finds no room. */
   full = false;
+
+  constructor(observer: DiskObserver = nobody) {
+    this.observer = observer;
+  }
 
   volume(id: string): FakeVolume {
     let volume = this.#volumes.get(id);
@@ -35,12 +52,23 @@ export class FakeDisk {
 
   /** The live data behind a path that the driver gave out. */
   liveAt(path: string): NonNullable<FakeVolume['live']> | null {
-    return path.startsWith(livePrefix) ? this.volume(path.slice(livePrefix.length)).live : null;
+    const id = volumeAt(path);
+    return id === null ? null : this.volume(id).live;
   }
 
   forget(id: string): void {
     this.#volumes.delete(id);
   }
+
+  keep(id: string, snapshot: string, content: Content): void {
+    this.observer.snapshotAppeared(snapshot, content);
+    this.volume(id).snapshots.set(snapshot, content);
+  }
+}
+
+/** The volume whose live copy is at this path. */
+export function volumeAt(path: string): string | null {
+  return path.startsWith(livePrefix) ? path.slice(livePrefix.length) : null;
 }
 
 /** A driver over a fake disk, as strict as the contract allows: it refuses what a real one would refuse. */
@@ -54,28 +82,27 @@ export function createFakeDriver(disk: FakeDisk): VolumeDriver {
     inspect: async (id) => inspect(disk, id),
     livePath: (id) => `${livePrefix}${id}`,
     setSizeLimit: async () => undefined,
-    volumeUsage: async (id) => ({ referencedBytes: JSON.stringify(disk.volume(id).live?.content ?? []).length }),
+    volumeUsage: async (id) => ({ referencedBytes: lengthOf(disk.volume(id).live?.content ?? null) }),
     estimateDelta: async (id, snapshot, base) => encode(disk, id, snapshot, base).length,
     send: (id, snapshot, base) => Readable.from(chunksOf(encode(disk, id, snapshot, base)), { objectMode: false }),
     receive: async (id, snapshot, base) => receive(disk, id, snapshot, base),
     deleteVolume: async (id) => disk.forget(id),
     ...liveMethods(disk),
-    createSnapshot: async (id, snapshot) => {
-      disk.volume(id).snapshots.set(snapshot, requireLive(disk, id).content);
-    },
+    createSnapshot: async (id, snapshot) => disk.keep(id, snapshot, requireLive(disk, id).content),
     deleteSnapshot: async (id, snapshot) => void disk.volume(id).snapshots.delete(snapshot),
+    hasChangedSince: async (id, snapshot) => requireLive(disk, id).content !== requireSnapshot(disk, id, snapshot),
+    shareSnapshot: async (from, snapshot, to) => disk.keep(to, snapshot, requireSnapshot(disk, from, snapshot)),
   };
 }
 
 function liveMethods(disk: FakeDisk): Pick<VolumeDriver, 'createLive' | 'createLiveFrom' | 'setLiveReadOnly' | 'deleteLive'> {
   return {
     createLive: async (id) => {
-      disk.volume(id).live ??= { content: [], readOnly: false };
+      disk.volume(id).live ??= { content: null, readOnly: false };
     },
     createLiveFrom: async (id, snapshot) => {
+      const content = requireSnapshot(disk, id, snapshot);
       const volume = disk.volume(id);
-      const content = volume.snapshots.get(snapshot);
-      if (content === undefined) throw new SupercargoError('not-found', `There is no snapshot ${snapshot}.`);
       if (volume.live !== null) throw new SupercargoError('wrong-state', 'There is a live copy already.');
       volume.live = { content, readOnly: false };
     },
@@ -100,12 +127,29 @@ function requireLive(disk: FakeDisk, id: string): NonNullable<FakeVolume['live']
   return live;
 }
 
+function requireSnapshot(disk: FakeDisk, id: string, snapshot: string): Content {
+  const content = disk.volume(id).snapshots.get(snapshot);
+  if (content === undefined) throw new SupercargoError('not-found', `There is no snapshot ${snapshot}.`);
+  return content;
+}
+
+interface Stream {
+  base: string | null;
+  newest: string | null;
+  others: string[];
+}
+
 function encode(disk: FakeDisk, id: string, snapshot: string, base: string | null): Buffer {
   const { snapshots } = disk.volume(id);
   const content = snapshots.get(snapshot);
-  const start = base === null ? [] : snapshots.get(base);
+  const start = base === null ? null : snapshots.get(base);
   if (content === undefined || start === undefined) throw new SupercargoError('command-failed', 'There is no such snapshot to send.');
-  return Buffer.from(JSON.stringify({ base: start, content }));
+  const others: string[] = [];
+  for (const written of newestFirst(content)) {
+    if (written === start || others.length === longestStream) break;
+    others.push(written.token);
+  }
+  return Buffer.from(JSON.stringify({ base: start?.token ?? null, newest: content?.token ?? null, others } satisfies Stream));
 }
 
 function* chunksOf(bytes: Buffer): Generator<Buffer> {
@@ -132,9 +176,9 @@ function receive(disk: FakeDisk, id: string, snapshot: string, base: string | nu
     complete: async () => {
       if (failure !== undefined) throw failure;
       const bytes = Buffer.concat(received);
-      const parsed = JSON.parse(bytes.toString()) as { base: Content; content: Content };
-      if (base !== null && JSON.stringify(parsed.base) !== JSON.stringify(snapshots.get(base))) throw new Error('the base of the stream is another');
-      disk.volume(id).snapshots.set(snapshot, parsed.content);
+      const stream = JSON.parse(bytes.toString()) as Stream;
+      if (base !== null && stream.base !== (disk.volume(id).snapshots.get(base)?.token ?? null)) throw new Error('the base of the stream is another');
+      disk.keep(id, snapshot, stream.newest === null ? null : disk.observer.find(stream.newest));
       return { bytes: bytes.length };
     },
     discard: async () => {

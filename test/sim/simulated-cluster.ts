@@ -3,21 +3,21 @@ import { newIdentifier } from '../../src/model/identifiers.ts';
 import { keys } from '../../src/nameserver/repository.ts';
 import { createNameServer } from '../../src/nameserver/name-server.ts';
 import type { NameServer } from '../../src/nameserver/name-server.ts';
-import type { Clock } from '../../src/ports/clock.ts';
-import { ManualClock } from '../../src/ports/manual-clock.ts';
-import type { Store } from '../../src/ports/store.ts';
 import type { Volume } from '../../src/model/records.ts';
+import type { Store } from '../../src/ports/store.ts';
 import { createClient } from '../../src/protocol/client.ts';
 import type { Client } from '../../src/protocol/client.ts';
 import { routes } from '../../src/protocol/routes.ts';
 import type { Routes } from '../../src/protocol/routes.ts';
 import type { TransportRequest } from '../../src/protocol/transport.ts';
-import { openSqliteStore } from '../../src/stores/sqlite/sqlite-store.ts';
 import { directTransport } from './direct-transport.ts';
-import type { Fault } from './direct-transport.ts';
+import type { Fault, Way } from './direct-transport.ts';
 import { Incarnation } from './incarnation.ts';
+import { MemoryStore } from './memory-store.ts';
+import { Network } from './network.ts';
 import { Oracle } from './oracle.ts';
 import { SeededRandom } from './random.ts';
+import { MachineClock, SimulatedClock } from './simulated-clock.ts';
 import { SimulatedHost } from './simulated-host.ts';
 
 export interface SimulationOptions {
@@ -29,26 +29,48 @@ export interface SimulationOptions {
 
 /** How often a condition is looked at, ever more rarely: time in between passes event by event all the same. Milliseconds. */
 const stepMilliseconds = { first: 20, most: 1000 };
+const sessionMilliseconds = 15_000;
+const takeoverMarginMilliseconds = 2000;
+const replicaGraceMilliseconds = 60_000;
+/** What is kept of the log for the report of a failure. Lines. */
+const keptLines = 4000;
+
+interface LogLine {
+  at: number;
+  who: string;
+  level: string;
+  message: string;
+  details: object;
+}
 
 /** A whole cluster in one process: the real name server and agents over fake machines and a clock that only moves when told. */
 export class SimulatedCluster {
-  readonly clock = new ManualClock();
-  readonly oracle = new Oracle();
+  /** True time; each machine has a clock of its own. */
+  readonly clock = new SimulatedClock();
+  readonly nameServerClock = new MachineClock(this.clock);
+  readonly oracle: Oracle;
   readonly random: SeededRandom;
+  readonly network: Network;
   readonly hosts: SimulatedHost[] = [];
   readonly operator: Client<Routes>;
-  /** What agents logged, newest last, for the report of a failure. */
-  readonly log: string[] = [];
   fault: NonNullable<SimulationOptions['fault']>;
-  readonly #store: Store;
-  readonly #broken: Error[] = [];
+  /** What is broken, as far as it was noticed. */
+  broken: Error | undefined;
+  readonly #store = new MemoryStore(this.nameServerClock);
+  readonly #up = new Set<string>();
+  readonly #lines: LogLine[] = [];
   #nameServer: { nameServer: NameServer; incarnation: Incarnation; stop: AbortController } | null = null;
 
   private constructor({ seed, fault }: SimulationOptions) {
     this.random = new SeededRandom(seed);
+    this.network = new Network(new SeededRandom(seed + 0x5eed));
     this.fault = fault ?? (() => 'none');
-    this.#store = openSqliteStore({ path: ':memory:', clock: this.clock });
-    this.operator = createClient(routes, this.#toNameServer(null, 'operator'));
+    this.oracle = new Oracle(
+      () => this.clock.monotonicMilliseconds(),
+      (time) => this.nameServerClock.trueTimeOf(Date.parse(time)),
+    );
+    this.oracle.isUp = (host) => this.#up.has(host);
+    this.operator = createClient(routes, this.#toNameServer(null, 'operator', () => null));
   }
 
   /** Brings up the name server and all hosts, and waits until every agent is connected. */
@@ -72,10 +94,12 @@ export class SimulatedCluster {
 
   async startNameServer(): Promise<void> {
     if (this.#nameServer?.incarnation.alive === true) return;
-    const incarnation = new Incarnation();
+    const incarnation = new Incarnation(() => this.check());
+    incarnation.onDeath(() => this.#store.leaseHolderDied());
+    this.#store.leaseHolderStarted();
     const nameServer = await createNameServer({
-      store: incarnation.wrap(this.#store, 'watch'),
-      clock: incarnation.wrap<Clock>(this.clock, 'monotonicMilliseconds', 'wallMilliseconds'),
+      store: incarnation.wrap(this.#observedStore(), 'watch'),
+      clock: incarnation.wrap(this.nameServerClock, 'monotonicMilliseconds', 'wallMilliseconds'),
       random: this.random.bytes,
       issuer: {
         issueHostCertificate: async () => 'certificate',
@@ -85,8 +109,10 @@ export class SimulatedCluster {
       },
       address: 'ns:1',
       joinAddress: 'ns:2',
-      sessionMilliseconds: 15_000,
-      onDefect: (error) => this.log.push(`${this.clock.monotonicMilliseconds()} ns defect ${String(error)}`),
+      sessionMilliseconds,
+      takeoverMarginMilliseconds,
+      replicaGraceMilliseconds,
+      onDefect: (error) => this.#note('ns', 'error', 'defect', { error: String(error) }),
     });
     const stop = new AbortController();
     incarnation.onDeath(() => stop.abort());
@@ -96,6 +122,11 @@ export class SimulatedCluster {
 
   killNameServer(): void {
     this.#nameServer?.incarnation.kill();
+  }
+
+  /** What was logged, newest last, for the report of a failure. */
+  get log(): string[] {
+    return this.#lines.map(({ at, who, level, message, details }) => `${at} ${who} ${level} ${message} ${JSON.stringify(details)}`);
   }
 
   async volume(name: string): Promise<Volume> {
@@ -127,8 +158,7 @@ export class SimulatedCluster {
   /** Lets time pass. @throws if an invariant was broken meanwhile */
   async pass(milliseconds: number): Promise<void> {
     await this.clock.advance(milliseconds);
-    const [broken] = this.#broken;
-    if (broken !== undefined) throw broken;
+    if (this.broken !== undefined) throw this.broken;
   }
 
   /** Ends everything, so that nothing of it runs on. */
@@ -152,19 +182,20 @@ export class SimulatedCluster {
     const host = new SimulatedHost({
       id,
       name,
-      clock: this.clock,
-      random: this.random.bytes,
+      trueClock: this.clock,
+      clock: new MachineClock(this.clock),
+      random: this.random,
       log: this.#logOf(name),
       oracle: this.oracle,
-      toNameServer: (caller) => this.#toNameServer(caller, name),
-      toPeer: (from, to) => this.#toPeer(from, to, name),
-      onEffect: () => this.#checkOneWriter(),
+      toNameServer: (caller, gate) => this.#toNameServer(caller, name, gate),
+      toPeer: (from, to, gate) => this.#toPeer(from, to, name, gate),
+      onEffect: () => this.check(),
     });
     this.hosts.push(host);
     await host.start();
   }
 
-  #toNameServer(caller: string | null, from: string): ReturnType<typeof directTransport> {
+  #toNameServer(caller: string | null, from: string, gate: () => Promise<void> | null): ReturnType<typeof directTransport> {
     return directTransport({
       caller,
       clock: this.clock,
@@ -174,10 +205,11 @@ export class SimulatedCluster {
         return current === null ? undefined : { incarnation: current.incarnation, table: routes, handlers: current.nameServer.handlers };
       },
       fault: (request) => this.fault({ ...request, from, to: 'ns' }),
+      way: this.#way(from, 'ns', gate),
     });
   }
 
-  #toPeer(from: string, to: string, fromName: string): ReturnType<typeof directTransport> {
+  #toPeer(from: string, to: string, fromName: string, gate: () => Promise<void> | null): ReturnType<typeof directTransport> {
     const peer = (): SimulatedHost | undefined => this.hosts.find((host) => host.id === to);
     return directTransport({
       caller: from,
@@ -185,27 +217,85 @@ export class SimulatedCluster {
       unreachable: { code: 'host-unreachable', message: 'The other agent does not answer.' },
       target: () => peer()?.served,
       fault: (request) => this.fault({ ...request, from: fromName, to: peer()?.name ?? to }),
+      way: this.#way(fromName, peer()?.name ?? to, gate),
     });
   }
 
-  /** At most one host may hold a volume by its own durable word: the invariant on which everything rests. */
-  #checkOneWriter(): void {
-    const holders = new Map<string, string>();
-    for (const host of this.hosts) {
-      for (const volume of host.entitled) {
+  #way(from: string, to: string, caller: () => Promise<void> | null): Way {
+    const { network } = this;
+    return { there: () => network.gate(from, to), back: () => network.gate(to, from), delay: () => network.delay(), caller };
+  }
+
+  /** After every effect of any process. */
+  check(): void {
+    try {
+      this.#checkGrants();
+      for (const host of this.hosts) {
+        const { writers } = host;
+        if (writers.length > 0) this.oracle.check(writers);
+      }
+    } catch (error) {
+      this.broken ??= error as Error;
+    }
+  }
+
+  /** At most one host may hold a volume by its own durable word, unless a failover has ended what the other one has not heard of yet. */
+  #checkGrants(): void {
+    const holders = new Map<string, { host: string; epoch: number }>();
+    for (const { name: host, entitled } of this.hosts) {
+      for (const { volume, epoch } of entitled) {
+        if (this.oracle.isReplaced(volume, epoch)) continue;
         const other = holders.get(volume);
-        if (other !== undefined) this.#broken.push(new Error(`both ${other} and ${host.name} may write volume ${volume}`));
-        holders.set(volume, host.name);
+        if (other !== undefined) throw new Error(`both ${other.host} (epoch ${other.epoch}) and ${host} (epoch ${epoch}) may write volume ${volume}`);
+        holders.set(volume, { host, epoch });
       }
     }
+  }
+
+  /** The name server's store; what is written there is compared with the truth. */
+  #observedStore(): Store {
+    const store = this.#store;
+    return new Proxy(store, {
+      get: (target, key) => {
+        if (key === 'transact') return (...parameters: Parameters<Store['transact']>) => this.#transact(...parameters);
+        const member: unknown = Reflect.get(target, key, target);
+        return typeof member === 'function' ? (member.bind(target) as unknown) : member;
+      },
+    });
+  }
+
+  async #transact(...[compares, operations]: Parameters<Store['transact']>): ReturnType<Store['transact']> {
+    const result = await this.#store.transact(compares, operations);
+    if (!result.committed) return result;
+    for (const operation of operations) {
+      const key = 'put' in operation ? operation.put : operation.delete;
+      if (!key.startsWith(keys.volumes) || !('put' in operation)) continue;
+      try {
+        await this.#noteSessions();
+        this.oracle.recorded(operation.value as Volume, this.hosts.flatMap((host) => host.writers));
+      } catch (error) {
+        this.broken ??= error as Error;
+      }
+    }
+    return result;
+  }
+
+  async #noteSessions(): Promise<void> {
+    const { entries } = await this.#store.list(keys.sessions);
+    this.#up.clear();
+    for (const { key } of entries) this.#up.add(key.slice(keys.sessions.length));
+  }
+
+  #note(who: string, level: string, message: string, details: object): void {
+    this.#lines.push({ at: this.clock.monotonicMilliseconds(), who, level, message, details });
+    if (this.#lines.length > 2 * keptLines) this.#lines.splice(0, keptLines);
   }
 
   #logOf(name: string): Log {
     const line =
       (level: string) =>
-      (details: object, message: string): void => {
-        this.log.push(`${this.clock.monotonicMilliseconds()} ${name} ${level} ${message} ${JSON.stringify(details)}`);
-      };
+      (details: object, message: string): void =>
+        this.#note(name, level, message, details);
     return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
   }
 }

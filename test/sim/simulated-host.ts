@@ -3,51 +3,75 @@ import type { CrashPoint, Log } from '../../src/agent/context.ts';
 import { LocalState } from '../../src/agent/local-state.ts';
 import { SupercargoError } from '../../src/model/errors.ts';
 import type { Grant } from '../../src/model/grant.ts';
-import type { Clock } from '../../src/ports/clock.ts';
 import type { Store, StoreOperation } from '../../src/ports/store.ts';
 import { createClient } from '../../src/protocol/client.ts';
 import { peerRoutes } from '../../src/protocol/peer-routes.ts';
 import { routes } from '../../src/protocol/routes.ts';
 import { ticketHeader } from '../../src/protocol/peer-routes.ts';
 import type { Transport, TransportRequest } from '../../src/protocol/transport.ts';
-import { openSqliteStore } from '../../src/stores/sqlite/sqlite-store.ts';
+import type { Content } from './content.ts';
 import type { Served } from './direct-transport.ts';
-import { createFakeDriver } from './fake-disk.ts';
+import { createFakeDriver, volumeAt } from './fake-disk.ts';
 import { FakeMachine } from './fake-machine.ts';
-import type { FakeContainer } from './fake-machine.ts';
+import type { FakeContainer, MachineObserver } from './fake-machine.ts';
 import { Incarnation, KilledError } from './incarnation.ts';
-import type { Oracle } from './oracle.ts';
+import { MemoryStore } from './memory-store.ts';
+import type { Oracle, Writer } from './oracle.ts';
+import type { SeededRandom } from './random.ts';
+import type { MachineClock, SimulatedClock } from './simulated-clock.ts';
+import { fenceIn, GuardConnection, GuardProcess, startGuard } from './simulated-guard.ts';
+import type { GuardPlace } from './simulated-guard.ts';
 
 export interface HostSurroundings {
   id: string;
   name: string;
-  clock: Clock;
-  random: (length: number) => Uint8Array;
+  trueClock: SimulatedClock;
+  clock: MachineClock;
+  random: SeededRandom;
   log: Log;
   oracle: Oracle;
-  toNameServer: (host: string) => Transport;
-  toPeer: (from: string, to: string) => Transport;
-  /** After every effect of the agent; throws if an invariant is broken. */
+  /** @param gate of the process that asks */
+  toNameServer: (host: string, gate: () => Promise<void> | null) => Transport;
+  toPeer: (from: string, to: string, gate: () => Promise<void> | null) => Transport;
+  /** After every effect of a process of this host; throws if an invariant is broken. */
   onEffect: () => void;
 }
 
-/** A host of the simulation: a machine that lasts, and on it one run of the agent after another. */
+const mountDirectory = '/mounts';
+/** A machine that stood still may write for so long after it goes on; its guards act within that. Milliseconds. */
+const graceMilliseconds = { stoodStill: 20_000, unguarded: 3000 };
+
+/** A host of the simulation: a machine that lasts, and on it one run of the agent after another, and one of the guard. */
 export class SimulatedHost {
-  readonly machine = new FakeMachine();
+  readonly machine: FakeMachine;
   readonly id: string;
   readonly name: string;
+  readonly clock: MachineClock;
+  /** Switched off: nothing may be started. */
+  off = false;
+  /** Containers that were to start on a mount that a fence had taken away again. */
+  startedOnNothing = 0;
   readonly #surroundings: HostSurroundings;
   readonly #store: Store;
   readonly #grants = new Map<string, Grant>();
+  readonly #guard: GuardPlace;
   #agent: { agent: Agent; incarnation: Incarnation } | null = null;
   #crashAt: CrashPoint | null = null;
   #sessions = 0;
+  #stoodStill = 0;
+  #excusedUntil = 0;
+  #unguarded = false;
 
   constructor(surroundings: HostSurroundings) {
+    const { id, name, clock, oracle, log, random } = surroundings;
     this.#surroundings = surroundings;
-    this.id = surroundings.id;
-    this.name = surroundings.name;
-    this.#store = openSqliteStore({ path: ':memory:', clock: surroundings.clock });
+    this.id = id;
+    this.name = name;
+    this.clock = clock;
+    this.#store = new MemoryStore(clock);
+    this.machine = new FakeMachine(this.#observer(oracle));
+    const start = (): GuardProcess => new GuardProcess(this.#incarnate(), { machine: this.machine, clock, random, log });
+    this.#guard = { current: null, start };
   }
 
   get running(): boolean {
@@ -62,6 +86,10 @@ export class SimulatedHost {
   get incarnation(): Incarnation {
     if (this.#agent === null) throw new Error(`the agent of ${this.name} was never started`);
     return this.#agent.incarnation;
+  }
+
+  get guardIncarnation(): Incarnation | null {
+    return this.#guard.current?.incarnation ?? null;
   }
 
   /** What the agent answers to other agents. */
@@ -84,9 +112,21 @@ export class SimulatedHost {
     };
   }
 
-  /** Volumes that this host may write by its own durable word, whatever a running agent remembers. */
-  get entitled(): string[] {
-    return [...this.#grants].filter(([, { state }]) => state !== 'released').map(([volume]) => volume);
+  /** Volumes that this host may write by its own durable word, whatever a running agent remembers, and under which epoch. */
+  get entitled(): { volume: string; epoch: number }[] {
+    return [...this.#grants].filter(([, { state }]) => state !== 'released').map(([volume, { epoch }]) => ({ volume, epoch }));
+  }
+
+  /** Containers that run, as the oracle sees them. */
+  get writers(): Writer[] {
+    const writers: Writer[] = [];
+    for (const container of this.machine.containers.values()) if (container.state === 'running') writers.push(this.#writer(container));
+    return writers;
+  }
+
+  /** Neither agent nor guard can stop a writer now, or could until a moment ago. */
+  get excused(): boolean {
+    return this.#unguarded || this.machine.standsStill || this.#surroundings.trueClock.monotonicMilliseconds() < this.#excusedUntil;
   }
 
   /** Lets the next run, or the present one, die at this place, once. */
@@ -95,54 +135,87 @@ export class SimulatedHost {
   }
 
   async start(): Promise<void> {
-    if (this.running) return;
-    const { clock, log, random, toNameServer, toPeer, id, name, onEffect } = this.#surroundings;
-    const incarnation = new Incarnation(onEffect);
+    if (this.running || this.off) return;
+    const { clock, log, random, toNameServer, toPeer, id, name } = this.#surroundings;
+    const incarnation = this.#incarnate();
+    const gate = (): Promise<void> | null => incarnation.gate;
     const gatedClock = incarnation.wrap(clock, 'monotonicMilliseconds', 'wallMilliseconds');
-    const store = incarnation.wrap(this.#disk(), 'watch');
-    const peer = (to: string): ReturnType<ConstructorParameters<typeof Agent>[0]['connectToPeer']> => {
-      const transport = incarnation.wrap(toPeer(id, to), 'close', 'unreachable');
-      return { transport, client: createClient(peerRoutes, transport) };
-    };
+    const state = await LocalState.open(incarnation.wrap(this.#disk(), 'watch'), gatedClock);
+    const surroundings = { machine: this.machine, clock, random, log };
+    const own = startGuard(incarnation, surroundings, 'agent');
+    const connection = new GuardConnection(this.#guard, gatedClock);
     const agent = new Agent({
       self: { id, name },
       address: `${name}:1`,
       version: 'test',
       clock: gatedClock,
-      random,
+      random: random.bytes,
       log,
       driver: incarnation.wrap(createFakeDriver(this.machine.disk), 'livePath', 'send'),
       system: incarnation.wrap(this.machine.system),
       engine: incarnation.wrap(this.machine.engine),
-      state: await LocalState.open(store, gatedClock),
-      nameServer: createClient(routes, incarnation.wrap(toNameServer(id), 'close', 'unreachable')),
-      connectToPeer: (host) => peer(host.id),
+      state,
+      nameServer: createClient(routes, incarnation.wrap(toNameServer(id, gate), 'close', 'unreachable')),
+      connectToPeer: (host) => {
+        const transport = incarnation.wrap(toPeer(id, host.id, gate), 'close', 'unreachable');
+        return { transport, client: createClient(peerRoutes, transport) };
+      },
       verifyTicket: async (ticket, destination) => {
         const claims = JSON.parse(ticket) as { move: string; volume: string; epoch: number; source: string; destination: string };
         if (claims.source !== id || claims.destination !== destination) throw new SupercargoError('forbidden', 'The ticket is for other hosts.');
         return claims;
       },
-      mountDirectory: '/mounts',
+      mountDirectory,
       mountDeadlineMilliseconds: 100_000,
-      crashPoint: (place) => {
-        if (!incarnation.alive) throw new KilledError(place);
-        if (this.#crashAt !== place) return;
-        this.#crashAt = null;
-        incarnation.kill();
-        throw new KilledError(place);
-      },
+      fence: fenceIn(incarnation, surroundings),
+      guardians: [own, incarnation.wrap(connection)],
+      crashPoint: (place) => this.#passCrashPoint(incarnation, place),
     });
     this.#agent = { agent, incarnation };
+    this.#noteGuarding();
     await Promise.race([agent.start(), incarnation.died.catch(() => undefined)]);
   }
 
+  /** The agent dies; all else goes on. */
   kill(): void {
     this.#agent?.incarnation.kill();
   }
 
+  killGuard(): void {
+    this.#guard.current?.incarnation.kill();
+  }
+
   powerCut(): void {
     this.kill();
+    this.killGuard();
     this.machine.restart();
+    this.clock.restart();
+  }
+
+  /** Stops (SIGSTOP) one of the two processes. @returns how to continue it; nothing if it was not there */
+  stopProcess(which: 'agent' | 'guard'): () => void {
+    const incarnation = which === 'agent' ? this.#agent?.incarnation : this.#guard.current?.incarnation;
+    incarnation?.stop();
+    this.#noteGuarding();
+    return () => {
+      incarnation?.continue();
+      this.#noteGuarding();
+    };
+  }
+
+  /** Everything on the machine stands still. @param suspended its monotonic clock does so too @returns how it goes on */
+  freeze(suspended: boolean): () => void {
+    const processes = [this.stopProcess('agent'), this.stopProcess('guard')];
+    this.#stoodStill += 1;
+    this.machine.standsStill = true;
+    if (suspended) this.clock.suspend();
+    return () => {
+      this.#excuse(graceMilliseconds.stoodStill);
+      this.#stoodStill -= 1;
+      this.machine.standsStill = this.#stoodStill > 0;
+      this.clock.resume();
+      for (const goOn of processes) goOn();
+    };
   }
 
   /**
@@ -152,16 +225,17 @@ export class SimulatedHost {
   async startContainer(name: string, volume: string, signal: AbortSignal = new AbortController().signal): Promise<FakeContainer> {
     this.#sessions += 1;
     const session = `${this.name}-${this.#sessions}`.padEnd(16, '0');
-    const container: FakeContainer = { name, volume, session, state: 'created', processNumber: 0, path: null };
+    const container: FakeContainer = { name, volume, session, state: 'created', frozen: false, processNumber: 0, path: null, epoch: 0 };
     this.machine.containers.set(name, container);
     const { engineRun } = this.machine;
     try {
       if (!this.running) throw new SupercargoError('host-unreachable', 'The agent does not run.');
       const { agent, incarnation } = this.#agent as { agent: Agent; incarnation: Incarnation };
+      if (incarnation.gate !== null) await Promise.race([incarnation.gate, incarnation.died]);
       const mountPoint = await Promise.race([agent.verbs.mount(volume, session, signal), incarnation.died]);
+      if (incarnation.gate !== null) await Promise.race([incarnation.gate, incarnation.died]);
       if (this.machine.engineRun !== engineRun) throw new KilledError('the engine died meanwhile');
-      if (!this.machine.run(container, mountPoint))
-        throw new Error(`${name} on ${this.name} would start on an empty directory in place of volume ${volume}`);
+      this.#begin(container, mountPoint);
     } catch (error) {
       container.state = 'exited';
       throw error;
@@ -173,19 +247,86 @@ export class SimulatedHost {
   /** Ends the container; then the engine gives the mount back, if the agent is there to take it. */
   async stopContainer(container: FakeContainer): Promise<void> {
     this.machine.end(container);
-    if (!this.running) return;
-    await Promise.race([this.agent.verbs.unmount(container.volume, container.session), this.incarnation.died]).catch(() => undefined);
+    await this.#giveBack(container);
   }
 
   read(container: FakeContainer): void {
-    this.#surroundings.oracle.read(container.volume, this.#live(container).content, `${container.name} on ${this.name}`);
+    this.#surroundings.oracle.read(this.#writer(container), this.#live(container).content);
   }
 
-  /** Reads what is there, appends to it, and tells the application that it is safe. */
+  /** Reads what is there, appends to it, and tells the application that it is safe; nothing if it cannot run now. */
   write(container: FakeContainer): void {
-    this.read(container);
+    if (!this.machine.canWrite(container)) return;
     const live = this.#live(container);
-    live.content = [...live.content, this.#surroundings.oracle.acknowledge(container.volume)];
+    live.content = this.#surroundings.oracle.acknowledge(this.#writer(container), live.content);
+  }
+
+  /** What a snapshot of a volume holds here; undefined if there is none such. */
+  snapshotContent(volume: string, snapshot: string): Content | undefined {
+    return this.machine.disk.volume(volume).snapshots.get(snapshot);
+  }
+
+  #begin(container: FakeContainer, mountPoint: string): void {
+    const { oracle } = this.#surroundings;
+    const id = mountPoint.slice(mountDirectory.length + 1);
+    if (!this.machine.run(container, mountPoint)) {
+      const mayBeFenced = oracle.volume(id)?.protection.failover === 'auto';
+      this.startedOnNothing += 1;
+      if (mayBeFenced) throw new SupercargoError('wrong-state', 'The mount was taken away before the container began.');
+      throw new Error(`${container.name} on ${this.name} would start on an empty directory in place of volume ${container.volume}`);
+    }
+    container.epoch = this.#grants.get(id)?.epoch ?? 0;
+    this.#surroundings.onEffect();
+  }
+
+  async #giveBack(container: FakeContainer): Promise<void> {
+    if (!this.running) return;
+    const { incarnation } = this;
+    const giveBack = async (): Promise<void> => {
+      await incarnation.gate;
+      await this.agent.verbs.unmount(container.volume, container.session);
+    };
+    await Promise.race([giveBack(), incarnation.died]).catch(() => undefined);
+  }
+
+  #observer(oracle: Oracle): MachineObserver {
+    return {
+      find: (token) => oracle.find(token),
+      snapshotAppeared: (snapshot, content) => oracle.snapshotAppeared(snapshot, content),
+      fenced: (container, how) => oracle.fenced(this.#writer(container), how),
+      exited: (container) => void this.#giveBack(container),
+    };
+  }
+
+  #writer(container: FakeContainer): Writer {
+    const { name, path, epoch } = container;
+    const volume = (path === null ? null : volumeAt(path)) ?? '';
+    return { name, host: this.name, volume, epoch, able: this.machine.canWrite(container), excused: this.excused };
+  }
+
+  #incarnate(): Incarnation {
+    const incarnation = new Incarnation(this.#surroundings.onEffect);
+    incarnation.onDeath(() => this.#noteGuarding());
+    return incarnation;
+  }
+
+  /** After agent or guard came, went, was stopped or continued. */
+  #noteGuarding(): void {
+    const unguarded = this.#agent?.incarnation.running !== true && this.#guard.current?.incarnation.running !== true;
+    if (this.#unguarded && !unguarded) this.#excuse(graceMilliseconds.unguarded);
+    this.#unguarded = unguarded;
+  }
+
+  #excuse(milliseconds: number): void {
+    this.#excusedUntil = Math.max(this.#excusedUntil, this.#surroundings.trueClock.monotonicMilliseconds() + milliseconds);
+  }
+
+  #passCrashPoint(incarnation: Incarnation, place: CrashPoint): void {
+    if (!incarnation.alive) throw new KilledError(place);
+    if (this.#crashAt !== place) return;
+    this.#crashAt = null;
+    incarnation.kill();
+    throw new KilledError(place);
   }
 
   /** The local store as a run of the agent sees it: it cannot close what the next run needs. */

@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 import type { WhereView } from '../../protocol/routes.ts';
-import { examples, named } from '../cli.ts';
+import { examples, reference } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 
 export function addWhereCommand(program: Command, cli: Cli): void {
   program
     .command('where')
     .description('where does the data go? The host that holds a volume now')
-    .argument('<volume>', 'name or identifier', named('volume'))
+    .argument('<volume>', 'name or identifier', reference('volume'))
     .addHelpText('after', examples('supercargo where pgdata', 'supercargo where pgdata --json'))
     .action(async (word: string) => {
       const view = await cli.api((api) => api.where({ parameters: { volume: word } }));

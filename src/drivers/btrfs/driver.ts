@@ -129,10 +129,14 @@ class BtrfsDriver implements VolumeDriver {
     if ((await this.#layout.findSnapshot(volume, snapshot)) !== undefined) return;
     const live = await this.#requireLive(volume);
     await this.#refuseNested(live);
+    await this.#copySnapshot(live, volume, snapshot);
+  }
+
+  async #copySnapshot(origin: string, volume: string, snapshot: string): Promise<void> {
     const target = this.#layout.reserveSnapshot(volume, snapshot);
     if (target === undefined) return;
     try {
-      await this.#commands.snapshotSubvolume(live, join(target, subvolumeName), 'readonly');
+      await this.#commands.snapshotSubvolume(origin, join(target, subvolumeName), 'readonly');
     } catch (error) {
       await rmdir(target);
       throw error;
@@ -144,6 +148,20 @@ class BtrfsDriver implements VolumeDriver {
     if (path === undefined) return;
     await this.#commands.deleteSubvolume(path);
     await rmdir(dirname(path));
+  }
+
+  async hasChangedSince(volume: string, snapshot: string): Promise<boolean> {
+    const [live, base] = [await this.#requireLive(volume), await this.#snapshotPath(volume, snapshot)];
+    // What was written but not yet committed does not show in the generation.
+    await this.#commands.sync(this.#directory);
+    return (await this.#commands.generation(live)) > (await this.#commands.generation(base));
+  }
+
+  async shareSnapshot(fromVolume: string, snapshot: string, toVolume: string): Promise<void> {
+    if ((await this.#layout.findSnapshot(toVolume, snapshot)) !== undefined) return;
+    const origin = await this.#snapshotPath(fromVolume, snapshot);
+    await mkdir(this.#layout.volume(toVolume), { recursive: true });
+    await this.#copySnapshot(origin, toVolume, snapshot);
   }
 
   async estimateDelta(volume: string, snapshot: string, base: string | null): Promise<number> {

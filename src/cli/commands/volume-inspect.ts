@@ -1,0 +1,103 @@
+import type { Command } from 'commander';
+import { formatDuration } from '../../model/duration.ts';
+import type { DivergedCopy, FailoverRecord, Volume } from '../../model/records.ts';
+import { formatSize } from '../../model/size.ts';
+import type { CopyView, VolumeStatus } from '../../protocol/protection-routes.ts';
+import { describeLabels, examples, reference } from '../cli.ts';
+import type { Cli } from '../cli.ts';
+import { formatDetails, formatLimit, formatTable } from '../format.ts';
+import { hostNames } from '../host-names.ts';
+import type { HostNames } from '../host-names.ts';
+import { describeUses } from '../move-text.ts';
+import { describeProtection } from '../volume-text.ts';
+
+export function addInspectCommand(volume: Command, cli: Cli): void {
+  volume
+    .command('inspect')
+    .description('show how a volume stands: what is amiss, what to do next, its copies, and what a failover has left behind')
+    .argument('<volume>', 'name or identifier', reference('volume'))
+    .addHelpText('after', examples('supercargo volume inspect pgdata', 'supercargo volume inspect pgdata --json'))
+    .action((word: string) => inspectVolume(cli, word));
+}
+
+async function inspectVolume(cli: Cli, word: string): Promise<void> {
+  const [status, { items: hosts }] = await cli.api((api) => Promise.all([api.getVolumeStatus({ parameters: { volume: word } }), api.listHosts({})]));
+  cli.output.result(status, () => describeStatus(status, hostNames(hosts)));
+}
+
+function describeStatus(status: VolumeStatus, hostName: HostNames): string[] {
+  const { volume, copies } = status;
+  const lines = formatDetails([
+    ['name', volume.name],
+    ['identifier', volume.id],
+    ['state', status.state],
+    ['healthy', describeHealth(status)],
+    ...(status.uses.length === 0 ? [] : [['used by', describeUses(status.uses)] as const]),
+    ['next step', status.next ?? 'nothing is to be done'],
+    ['epoch', String(volume.epoch)],
+    ['class', volume.class],
+    ['protection', describeProtection(volume.protection) + leaseRemark(volume)],
+    ['driver', volume.driver],
+    ['size limit', formatLimit(volume.sizeBytes)],
+    ['labels', describeLabels(volume.labels)],
+    ['created', volume.createdAt],
+    ...(volume.lastFailover === null ? [] : describeFailover(volume.lastFailover, hostName)),
+  ]);
+  if (copies.length > 0) {
+    lines.push(
+      '',
+      ...formatTable(
+        ['COPY ON', 'ROLE', 'STATUS', 'LAG', 'LAG BYTES', 'NEWEST SNAPSHOT'],
+        copies.map((copy) => copyRow(copy, hostName)),
+      ),
+    );
+  }
+  if (volume.diverged.length > 0) lines.push('', ...describeDiverged(volume, hostName));
+  return lines;
+}
+
+function describeHealth({ healthy, blockedBy }: VolumeStatus): string {
+  if (healthy) return blockedBy === null ? 'yes' : `yes; ${blockedBy}`;
+  return `NO: ${blockedBy ?? 'the name server gives no reason'}`;
+}
+
+/** Automatic failover begins only when the holder has promised to stop its users in time. */
+function leaseRemark({ protection, placement, leasedEpoch, epoch }: Volume): string {
+  const waits = protection.failover === 'auto' && placement.state === 'held' && leasedEpoch !== epoch;
+  return waits ? ' (not in force yet: the holder has not taken up its lease)' : '';
+}
+
+function copyRow({ host, role, status, snapshot, lagMilliseconds, lagBytes }: CopyView, hostName: HostNames): string[] {
+  return [
+    hostName(host),
+    role,
+    status,
+    lagMilliseconds === null ? '' : formatDuration(lagMilliseconds),
+    lagBytes === null ? '' : formatSize(lagBytes),
+    snapshot ?? '',
+  ];
+}
+
+function describeFailover(record: FailoverRecord, hostName: HostNames): (readonly [string, string])[] {
+  return [
+    ['last failover', `${record.at} from ${hostName(record.from)} to ${hostName(record.to)} by ${record.actor}: ${record.reason}`],
+    ['lost by it', describeLoss(record)],
+  ];
+}
+
+/** What a failover has cost, in words. */
+export function describeLoss({ snapshotTakenAt, at }: FailoverRecord): string {
+  if (snapshotTakenAt === null) return 'everything: the new holder started empty';
+  const milliseconds = Math.max(0, Date.parse(at) - Date.parse(snapshotTakenAt));
+  return `what was written after ${snapshotTakenAt}, ${formatDuration(milliseconds)} before it`;
+}
+
+function describeDiverged({ name, diverged }: Volume, hostName: HostNames): string[] {
+  const rows = diverged.map(({ snapshot, host, epoch, keptAt }: DivergedCopy) => [snapshot, hostName(host), String(epoch), keptAt]);
+  return [
+    'Kept of holders that were replaced (not part of the volume any more):',
+    ...formatTable(['SNAPSHOT', 'ON', 'EPOCH', 'SINCE'], rows),
+    `restore one: supercargo volume restore ${name} SNAPSHOT NEWNAME`,
+    `drop one:    supercargo volume forget ${name} SNAPSHOT`,
+  ];
+}

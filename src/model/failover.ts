@@ -1,0 +1,140 @@
+import { SupercargoError } from './errors.ts';
+import type { Copy, DivergedCopy, FailoverRecord, LineageEntry, Protection, Volume } from './records.ts';
+
+/**
+ * What happens to a volume when its holder is lost, as pure functions like those of placement.ts. Which copy survives is decided by the lineage alone: the
+ * list of snapshots that holders made, in the order in which the name server heard of them. Neither time stamps nor sizes have a say.
+ */
+
+/** Ended entries that are remembered although no copy has them, so that a late report finds its place. */
+const rememberedEntries = 16;
+
+/** The newest snapshot of the volume's history that a copy has; null if it has none of it. */
+export function newestInLineage(volume: Pick<Volume, 'lineage'>, copy: Pick<Copy, 'snapshots'>): LineageEntry | null {
+  return volume.lineage.findLast((entry) => copy.snapshots.includes(entry.snapshot)) ?? null;
+}
+
+/**
+ * The holder made a snapshot: it is the newest of the volume's history from here on. Only the holder of this very epoch adds to it, so what
+ * a host writes after it was replaced never gets in. @throws stale-epoch
+ */
+export function recordSnapshot(volume: Volume, host: string, entry: LineageEntry): Volume {
+  const { placement } = volume;
+  const holds = (placement.state === 'held' && placement.host === host) || (placement.state === 'moving' && placement.from === host);
+  if (!holds || entry.epoch !== volume.epoch) {
+    throw new SupercargoError('stale-epoch', `This host does not hold volume "${volume.name}" under epoch ${entry.epoch}.`, {
+      hint: 'Look at the volume again.',
+    });
+  }
+  if (volume.lineage.some((each) => each.snapshot === entry.snapshot)) return volume;
+  return { ...volume, lineage: trimLineage([...volume.lineage, entry], volume.copies) };
+}
+
+/** Leaves out what no copy has any more, but for the last few. */
+function trimLineage(lineage: readonly LineageEntry[], copies: readonly Copy[]): LineageEntry[] {
+  const present = new Set(copies.flatMap((copy) => copy.snapshots));
+  return lineage.filter((entry, index) => present.has(entry.snapshot) || index >= lineage.length - rememberedEntries);
+}
+
+export interface Takeover {
+  to: string;
+  actor: string;
+  reason: string;
+  now: string;
+}
+
+/**
+ * A replica takes the place of the holder, under a new epoch: what the old holder wrote after the replica's snapshot is no part of the volume's history any more.
+ * Whether the old holder has stopped is the caller's business. @throws wrong-state if the volume is not held by another host; data-missing if
+ * the host has no snapshot of its history
+ */
+export function failOver(volume: Volume, takeover: Takeover): Volume {
+  const { placement } = volume;
+  if (placement.state !== 'held' || placement.host === takeover.to) {
+    throw new SupercargoError('wrong-state', `Volume "${volume.name}" is not held by another host.`, { hint: 'Look at the volume again.' });
+  }
+  const copy = volume.copies.find((each) => each.host === takeover.to);
+  const newest = copy === undefined ? null : newestInLineage(volume, copy);
+  if (newest === null) {
+    throw new SupercargoError('data-missing', `Host ${takeover.to} has no snapshot of volume "${volume.name}" that it could start from.`, {
+      hint: 'supercargo volume failover NAME shows which hosts have one.',
+    });
+  }
+  const record: FailoverRecord = {
+    from: placement.host,
+    to: takeover.to,
+    fromEpoch: volume.epoch,
+    snapshot: newest.snapshot,
+    snapshotTakenAt: newest.takenAt,
+    actor: takeover.actor,
+    reason: takeover.reason,
+    at: takeover.now,
+  };
+  const kept = volume.lineage.indexOf(newest) + 1;
+  return withNewEpoch({
+    ...volume,
+    placement: { state: 'held', host: takeover.to, base: newest.snapshot },
+    lineage: volume.lineage.slice(0, kept),
+    diverged: [...volume.diverged, ...cutOff(volume, volume.lineage.slice(kept), takeover.now)],
+    lastFailover: record,
+  });
+}
+
+/** What copies have of a stretch of history that does not count any more: it is shown from now on, also while their hosts are away. */
+function cutOff(volume: Volume, stretch: readonly LineageEntry[], now: string): DivergedCopy[] {
+  return volume.copies.flatMap(({ host, snapshots }) => {
+    const last = stretch.findLast((entry) => snapshots.includes(entry.snapshot));
+    return last === undefined ? [] : [{ host, snapshot: last.snapshot, epoch: last.epoch, keptAt: now }];
+  });
+}
+
+/**
+ * The next epoch. A holder that is named under a record that says `auto` never writes without its lease, so from then on a machine may
+ * decide that it has stopped.
+ */
+export function withNewEpoch(volume: Volume): Volume {
+  const epoch = volume.epoch + 1;
+  return { ...volume, epoch, leasedEpoch: volume.protection.failover === 'auto' ? epoch : null };
+}
+
+/** The holder says that it stops its users when its lease ends: for a volume that was put under automatic failover while it was held. */
+export function acceptLease(volume: Volume, host: string, epoch: number): Volume {
+  if (!isLeaseOf(volume, host, epoch) || volume.leasedEpoch === epoch) return volume;
+  return { ...volume, leasedEpoch: epoch };
+}
+
+/** Whether the host may go on writing under this epoch, as long as its session lasts. */
+export function isLeaseOf(volume: Volume, host: string, epoch: number): boolean {
+  const { placement } = volume;
+  const holder = placement.state === 'held' || placement.state === 'removing' ? placement.host : placement.state === 'moving' ? placement.from : null;
+  return holder === host && volume.epoch === epoch && volume.protection.failover === 'auto';
+}
+
+/** Other parameters of the class. Without automatic failover no machine may take the volume from its holder, from this moment on. */
+export function withProtection(volume: Volume, protection: Protection): Volume {
+  return { ...volume, protection, leasedEpoch: protection.failover === 'auto' ? volume.leasedEpoch : null };
+}
+
+/**
+ * A host that was replaced has kept what it had written as a snapshot; from here on it is as any other that has a copy.
+ * @throws wrong-state while the epoch under which it wrote goes on
+ */
+export function recordDiverged(volume: Volume, diverged: DivergedCopy): Volume {
+  if (diverged.epoch >= volume.epoch) {
+    throw new SupercargoError('wrong-state', `Epoch ${diverged.epoch} of volume "${volume.name}" has not ended.`, { hint: 'Look at the volume again.' });
+  }
+  if (volume.diverged.some((each) => each.snapshot === diverged.snapshot)) return volume;
+  // What a host had written last under an epoch holds all that it had written before under it.
+  const others = volume.diverged.filter(({ host, epoch }) => host !== diverged.host || epoch !== diverged.epoch);
+  return { ...volume, diverged: [...others, diverged] };
+}
+
+/** An operator does not want what was kept any more. @throws not-found */
+export function forgetDiverged(volume: Volume, snapshot: string): Volume {
+  if (!volume.diverged.some((each) => each.snapshot === snapshot)) {
+    throw new SupercargoError('not-found', `Volume "${volume.name}" has no kept copy ${snapshot}.`, {
+      hint: `supercargo volume inspect ${volume.name} lists them.`,
+    });
+  }
+  return { ...volume, diverged: volume.diverged.filter((each) => each.snapshot !== snapshot) };
+}

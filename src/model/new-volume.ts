@@ -1,0 +1,23 @@
+import { unprotected } from './records.ts';
+import type { Volume } from './records.ts';
+
+/** A volume that nobody has held yet, or one with what is given. */
+export function newVolume(given: Pick<Volume, 'id' | 'name' | 'createdAt'> & Partial<Volume>): Volume {
+  return {
+    class: 'default',
+    driver: 'btrfs',
+    sizeBytes: null,
+    labels: {},
+    epoch: 0,
+    placement: { state: 'free' },
+    copies: [],
+    protection: unprotected,
+    replicas: [],
+    leasedEpoch: null,
+    lineage: [],
+    diverged: [],
+    lastFailover: null,
+    origin: null,
+    ...given,
+  };
+}

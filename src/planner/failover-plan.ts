@@ -1,0 +1,85 @@
+import { newestInLineage } from '../model/failover.ts';
+import { isOver } from '../model/placement.ts';
+import type { Host, LineageEntry, Move, Volume } from '../model/records.ts';
+
+/** A host as the name server knows it now. */
+export interface KnownHost extends Host {
+  /** How long it has had no session, as far as this name server has seen, in milliseconds; null while it has one. */
+  downMilliseconds: number | null;
+}
+
+export interface Candidate {
+  host: KnownHost;
+  /** The newest snapshot of the volume's history that it has. */
+  newest: LineageEntry;
+}
+
+/**
+ * Hosts that could take the volume over, the best first. Only the place in the volume's history counts; between equals, the host that wants the volume, then one that
+ * stays, then the one with more room.
+ * @param wanting the host that a move of the volume leads to
+ */
+export function candidatesOf(volume: Volume, hosts: readonly KnownHost[], wanting: string | null = null): Candidate[] {
+  const holder = volume.placement.state === 'held' ? volume.placement.host : null;
+  const candidates = hosts.flatMap((host): Candidate[] => {
+    const copy = volume.copies.find((each) => each.host === host.id);
+    const newest = copy === undefined || host.id === holder || host.downMilliseconds !== null ? null : newestInLineage(volume, copy);
+    return newest === null ? [] : [{ host, newest }];
+  });
+  const preference = ({ host, newest }: Candidate): (number | string)[] => [
+    -volume.lineage.indexOf(newest),
+    host.id === wanting ? 0 : 1,
+    host.state === 'draining' ? 1 : 0,
+    -freeBytes(host),
+    host.name,
+  ];
+  return candidates.sort((a, b) => compareInTurn(preference(a), preference(b)));
+}
+
+export function freeBytes({ pool }: Pick<Host, 'pool'>): number {
+  return pool === null ? 0 : pool.capacityBytes - pool.usedBytes;
+}
+
+/** Compares by the first member that differs; less comes first. */
+export function compareInTurn(a: readonly (number | string)[], b: readonly (number | string)[]): number {
+  for (const [index, left] of a.entries()) {
+    const right = b[index];
+    if (right === undefined || left === right) continue;
+    return left < right ? -1 : 1;
+  }
+  return 0;
+}
+
+export type FailoverAction =
+  | { do: 'abort-move'; move: string; volume: string }
+  | { do: 'fail-over'; volume: string; from: string; to: string }
+  | { do: 'wait'; volume: string; reason: string };
+
+export interface FailoverFacts {
+  volume: Volume;
+  hosts: readonly KnownHost[];
+  /** The open move of the volume. */
+  move: Move | null;
+  /** A holder that was not heard for its whole session is given this much more. Milliseconds. */
+  marginMilliseconds: number;
+}
+
+/** Whether a machine may let a replica take over: the holder has promised to stop at the end of its lease, and the lease and the margin are over. */
+export function hasRunOut(volume: Volume, holder: KnownHost | undefined, marginMilliseconds: number): boolean {
+  const promised = volume.protection.failover === 'auto' && volume.leasedEpoch === volume.epoch;
+  return promised && holder?.downMilliseconds !== undefined && holder.downMilliseconds !== null && holder.downMilliseconds >= marginMilliseconds;
+}
+
+/** What is to be done about a volume whose holder is lost; null if it is not. */
+export function planFailover({ volume, hosts, move, marginMilliseconds }: FailoverFacts): FailoverAction | null {
+  const { placement } = volume;
+  if (volume.protection.failover !== 'auto' || (placement.state !== 'held' && placement.state !== 'moving')) return null;
+  const holder = hosts.find(({ id }) => id === (placement.state === 'held' ? placement.host : placement.from));
+  if (holder === undefined || holder.downMilliseconds === null) return null;
+  if (!hasRunOut(volume, holder, marginMilliseconds)) return null;
+  // Without its source a move can only come to an end: the last delta is on a host that does not answer.
+  if (placement.state === 'moving') return move === null || isOver(move) ? null : { do: 'abort-move', move: move.id, volume: volume.id };
+  const [best] = candidatesOf(volume, hosts);
+  if (best !== undefined) return { do: 'fail-over', volume: volume.id, from: holder.id, to: best.host.id };
+  return { do: 'wait', volume: volume.id, reason: `no other host that is up has a copy of it; it comes back with ${holder.name}` };
+}

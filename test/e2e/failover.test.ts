@@ -1,0 +1,202 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { VolumeStatus } from '../../src/protocol/protection-routes.ts';
+import type { Host } from '../../testbed/lab.ts';
+import { waitUntil } from '../../testbed/process.ts';
+import { Cluster } from './support/cluster.ts';
+import { expectClean, volumeRecord } from './support/invariants.ts';
+import { Writer } from './support/writers.ts';
+
+/** Volumes that meet each fault together, so that one cut of a cable is many trials. */
+const volumesAtOnce = 5;
+const sessionMilliseconds = 5000;
+
+let cluster: Cluster;
+let serial = 0;
+// h1 is the name server and keeps no volume.
+let h1: Host;
+let h2: Host;
+let h3: Host;
+
+beforeAll(async () => {
+  cluster = await Cluster.start({ hosts: 3, environment: { all: { SUPERCARGO_SESSION: String(sessionMilliseconds) } } });
+  [h1, h2, h3] = [cluster.host('h1'), cluster.host('h2'), cluster.host('h3')];
+  await cluster.run(h1, 'class', 'set', 'safe', '--replicas', '1', '--interval', '1s', '--failover', 'auto');
+  await cluster.run(h1, 'class', 'set', 'calm', '--replicas', '1', '--interval', '1s', '--failover', 'manual');
+});
+afterAll(() => cluster[Symbol.asyncDispose]());
+
+function status(volume: string): Promise<VolumeStatus> {
+  return cluster.query<VolumeStatus>(h1, `/v1/volumes/${volume}/status`);
+}
+
+/** A volume that is written to on h2, with a replica that has caught up. */
+async function writtenVolume(volumeClass: string, host = h2): Promise<{ volume: string; writer: Writer }> {
+  serial += 1;
+  const number = serial;
+  const volume = `vol${number}`;
+  await cluster.createVolume(host, volume, `class=${volumeClass}`);
+  const writer = new Writer(cluster, host, `on-${host.name}-${number}`, volume);
+  await writer.start();
+  await waitUntil(
+    `${volume} has a replica`,
+    async () => (await status(volume)).copies.some(({ role, snapshot }) => role === 'replica' && snapshot !== null),
+    60_000,
+  );
+  return { volume, writer };
+}
+
+/** The host that the volume's replica is on. */
+async function replicaHost(volume: string): Promise<Host> {
+  const replica = (await status(volume)).copies.find(({ role }) => role === 'replica');
+  return cluster.host(replica?.host ?? '');
+}
+
+async function removeAll(written: { volume: string; writer: Writer }[], others: Writer[]): Promise<void> {
+  for (const { writer } of written) await writer.remove();
+  for (const writer of others) await writer.remove();
+  for (const { volume } of written) await cluster.run(h1, 'volume', 'rm', volume);
+}
+
+/** What the old writer was told, against what the new one began with: one after the other, and nothing lost but what the record says. */
+async function expectSucceeded(volume: string, before: Writer, after: Writer): Promise<void> {
+  await waitUntil(`${after.name} writes`, async () => (await after.outcome()).acknowledged.length > 5, 60_000);
+  const [old, successor] = [await before.outcome(), await after.outcome()];
+  const lastOld = old.acknowledged.at(-1)!;
+  const firstNew = successor.acknowledged[0]!;
+  expect(firstNew.at > lastOld.at, `${volume}: ${lastOld.record} at ${lastOld.at}, ${firstNew.record} at ${firstNew.at}`).toBe(true);
+  const { lastFailover } = await volumeRecord(cluster, h1, volume);
+  const takenAt = BigInt(Date.parse(lastFailover?.snapshotTakenAt ?? '')) * 1_000_000n;
+  // What the successor lacks was acknowledged after the time that the record tells.
+  const lost = old.acknowledged.slice(successor.found);
+  expect(lost.filter(({ at }) => at < takenAt).map(({ record }) => record)).toEqual([]);
+  expect(lost.length, 'a host that is cut off goes on until its lease ends: some of that is lost').toBeGreaterThan(0);
+}
+
+describe('the host of a writer is cut off', () => {
+  test.each([0, 400, 900, 1700])('another gets its volumes when nothing can be written on it any more, %d ms into an interval', async (delay) => {
+    const written = await Promise.all(Array.from({ length: volumesAtOnce }, () => writtenVolume('safe')));
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    await h2.cut();
+    let successors: Writer[] = [];
+    try {
+      successors = await Promise.all(
+        written.map(async ({ volume }) => {
+          const successor = new Writer(cluster, h3, `after-${volume}`, volume);
+          await successor.start();
+          return successor;
+        }),
+      );
+      for (const [index, { volume, writer }] of written.entries()) await expectSucceeded(volume, writer, successors[index]!);
+      expect(await Promise.all(written.map(({ writer }) => writer.isRunning()))).toEqual(written.map(() => false));
+    } finally {
+      await h2.heal();
+    }
+    // The host that was cut off finds itself replaced: what it had written on is kept, shown, and can be had back.
+    for (const [index, { volume, writer }] of written.entries()) {
+      const { acknowledged } = await writer.outcome();
+      await waitUntil(`${volume} is kept on h2`, async () => (await cluster.volumeOn(h2, volume))?.live === 'absent', 60_000);
+      const { diverged } = await volumeRecord(cluster, h1, volume);
+      expect(diverged.length).toBeGreaterThan(0);
+      const kept = diverged.at(-1)!.snapshot;
+      await cluster.run(h1, 'volume', 'restore', volume, kept, `${volume}-kept`);
+      const { stdout } = await cluster.inContainer(h2, `${volume}-kept`, 'cat /data/records');
+      expect(stdout.split('\n').filter(Boolean).slice(0, acknowledged.length)).toEqual(acknowledged.map(({ record }) => record));
+      expect(await successors[index]!.isRunning()).toBe(true);
+      await cluster.run(h1, 'volume', 'rm', `${volume}-kept`);
+    }
+    await removeAll(written, successors);
+  });
+});
+
+describe('what stops the fence from its work', () => {
+  async function guardPid(host: Host): Promise<number> {
+    const processes = await host.processes();
+    const guard = processes.find(({ argv }) => argv.includes('guard'));
+    if (guard === undefined) throw new Error(`there is no guard on ${host.name}`);
+    return guard.pid;
+  }
+
+  test.each(['agent', 'guard', 'agent killed'] as const)('%s stopped: the other part fences, and the replica takes over after that', async (victim) => {
+    const { volume, writer } = await writtenVolume('safe');
+    const pid = victim === 'guard' ? await guardPid(h2) : Number(await cluster.daemonPid(h2));
+    const signal = victim === 'agent killed' ? 'KILL' : 'STOP';
+    if (victim === 'guard') process.kill(pid, signal);
+    else await h2.run(['kill', `-${signal}`, String(pid)]);
+    if (victim === 'guard') await h2.cut();
+    const successor = new Writer(cluster, h3, `after-${volume}`, volume);
+    try {
+      await successor.start();
+      await expectSucceeded(volume, writer, successor);
+    } finally {
+      if (victim === 'guard') {
+        process.kill(pid, 'SIGCONT');
+        await h2.heal();
+      } else if (victim === 'agent') await h2.run(['kill', '-CONT', String(pid)]);
+      else await cluster.up(h2);
+    }
+    await waitUntil('the old copy is kept', async () => (await cluster.volumeOn(h2, volume))?.live === 'absent', 60_000);
+    await removeAll([{ volume, writer }], [successor]);
+  });
+});
+
+describe('the name server', () => {
+  test('is away for longer than a lease: volumes without automatic failover go on, the others stop, and all come back on their host', async () => {
+    const calm = await writtenVolume('calm');
+    const safe = await writtenVolume('safe');
+    await cluster.killDaemon(h1);
+    await waitUntil('the lease has run out', async () => !(await safe.writer.isRunning()), 60_000);
+    const before = (await calm.writer.outcome()).acknowledged.length;
+    await waitUntil('the other goes on', async () => (await calm.writer.outcome()).acknowledged.length > before + 20, 60_000);
+    await cluster.up(h1);
+    await cluster.connected();
+    const again = new Writer(cluster, h2, `again-${safe.volume}`, safe.volume);
+    await again.start();
+    const { found } = await again.outcome();
+    expect(found).toBeGreaterThanOrEqual((await safe.writer.outcome()).acknowledged.length);
+    expect(await calm.writer.isRunning()).toBe(true);
+    await removeAll([calm, safe], [again]);
+  });
+
+  test('is killed while the lease of a lost host runs: after its return exactly one takes over', async () => {
+    const { volume, writer } = await writtenVolume('safe');
+    await h2.cut();
+    await cluster.killDaemon(h1);
+    await cluster.up(h1);
+    const successor = new Writer(cluster, h3, `after-${volume}`, volume);
+    try {
+      await successor.start();
+      await expectSucceeded(volume, writer, successor);
+    } finally {
+      await h2.heal();
+    }
+    await waitUntil('the old copy is kept', async () => (await cluster.volumeOn(h2, volume))?.live === 'absent', 60_000);
+    await removeAll([{ volume, writer }], [successor]);
+  });
+});
+
+describe('a class without automatic failover', () => {
+  test('stays with its lost holder, says so and what to do, and goes where the operator says', async () => {
+    const { volume, writer } = await writtenVolume('calm');
+    const to = await replicaHost(volume);
+    await h2.powerOff();
+    await waitUntil('h2 counts as down', async () => (await cluster.run(h1, 'host', 'ls')).stdout.match(/h2 .*down/) !== null, 60_000);
+    const { healthy, blockedBy, next } = await status(volume);
+    expect([healthy, blockedBy]).toEqual([false, expect.stringContaining('h2')]);
+    expect(next).toContain('volume failover');
+    const refused = await cluster.tryRun(h1, 'volume', 'failover', volume, '--reason', 'test', '--yes');
+    expect([refused.exitCode, refused.stderr]).toEqual([expect.any(Number), expect.stringContaining('--holder-is-off')]);
+    expect(refused.exitCode).not.toBe(0);
+    await cluster.run(h1, 'volume', 'failover', volume, '--reason', 'h2 has no power', '--holder-is-off', '--yes');
+    expect(await volumeRecord(cluster, h1, volume)).toMatchObject({ epoch: 2, lastFailover: { reason: 'h2 has no power' } });
+    const successor = new Writer(cluster, to, `after-${volume}`, volume);
+    await successor.start();
+    await cluster.boot(h2);
+    await waitUntil('the old copy is kept', async () => (await cluster.volumeOn(h2, volume))?.live === 'absent', 60_000);
+    const kept = (await volumeRecord(cluster, h1, volume)).diverged.filter(({ host }) => host !== '');
+    expect(kept.length).toBeGreaterThan(0);
+    await successor.remove();
+    await expectClean(cluster, volume);
+    await writer.remove();
+    await cluster.run(h1, 'volume', 'rm', volume);
+  });
+});

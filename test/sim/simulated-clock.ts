@@ -1,0 +1,158 @@
+import type { Clock } from '../../src/ports/clock.ts';
+
+interface Sleeper {
+  deadline: number;
+  /** Sleepers of the same moment wake in the order in which they went to sleep. */
+  order: number;
+  /** null once it was woken or called off: it then only waits to be taken out. */
+  wake: (() => void) | null;
+}
+
+/** The one true time of a simulation, which no part of the product sees: it moves only when told, from sleeper to sleeper. */
+export class SimulatedClock implements Clock {
+  #monotonic = 0;
+  readonly #wallAtStart: number;
+  readonly #sleepers: Sleeper[] = [];
+  #order = 0;
+
+  constructor(wallMilliseconds: number = Date.UTC(2026, 0, 1)) {
+    this.#wallAtStart = wallMilliseconds;
+  }
+
+  wallMilliseconds(): number {
+    return this.#wallAtStart + this.#monotonic;
+  }
+
+  monotonicMilliseconds(): number {
+    return this.#monotonic;
+  }
+
+  sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason as Error);
+      this.#order += 1;
+      const sleeper: Sleeper = { deadline: this.#monotonic + Math.max(0, milliseconds), order: this.#order, wake: null };
+      const abort = (): void => {
+        sleeper.wake = null;
+        reject(signal?.reason as Error);
+      };
+      sleeper.wake = () => {
+        signal?.removeEventListener('abort', abort);
+        resolve();
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      push(this.#sleepers, sleeper);
+    });
+  }
+
+  /** Lets time pass, and all that happens meanwhile happen. */
+  async advance(milliseconds: number): Promise<void> {
+    const end = this.#monotonic + milliseconds;
+    for (;;) {
+      await settled();
+      const next = this.#next();
+      if (next === undefined || next.deadline > end) break;
+      pop(this.#sleepers);
+      this.#monotonic = Math.max(next.deadline, this.#monotonic);
+      next.wake?.();
+    }
+    this.#monotonic = end;
+  }
+
+  #next(): Sleeper | undefined {
+    while (this.#sleepers[0]?.wake === null) pop(this.#sleepers);
+    return this.#sleepers[0];
+  }
+}
+
+/** Resolves when all that is ready to run has run. */
+function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function isBefore(a: Sleeper, b: Sleeper): boolean {
+  return a.deadline < b.deadline || (a.deadline === b.deadline && a.order < b.order);
+}
+
+/** A binary heap: there are hundreds of sleepers, and a history wakes millions. */
+function push(heap: Sleeper[], sleeper: Sleeper): void {
+  let index = heap.length;
+  heap.push(sleeper);
+  while (index > 0) {
+    const above = (index - 1) >> 1;
+    const parent = heap[above] as Sleeper;
+    if (!isBefore(sleeper, parent)) break;
+    heap[index] = parent;
+    index = above;
+  }
+  heap[index] = sleeper;
+}
+
+function pop(heap: Sleeper[]): void {
+  const last = heap.pop();
+  if (last === undefined || heap.length === 0) return;
+  let index = 0;
+  for (;;) {
+    let child = 2 * index + 1;
+    if (child >= heap.length) break;
+    if (child + 1 < heap.length && isBefore(heap[child + 1] as Sleeper, heap[child] as Sleeper)) child += 1;
+    if (!isBefore(heap[child] as Sleeper, last)) break;
+    heap[index] = heap[child] as Sleeper;
+    index = child;
+  }
+  heap[index] = last;
+}
+
+/** The clock of one machine: its wall clock may be set, it stands still while the machine is suspended, and it begins anew when the machine does. */
+export class MachineClock implements Clock {
+  readonly #true: SimulatedClock;
+  #wallOffset = 0;
+  /** The true time at which this machine's monotonic clock would have been zero. */
+  #origin = 0;
+  #suspendedAt: number | null = null;
+
+  constructor(trueClock: SimulatedClock) {
+    this.#true = trueClock;
+  }
+
+  wallMilliseconds(): number {
+    return this.#true.wallMilliseconds() + this.#wallOffset;
+  }
+
+  monotonicMilliseconds(): number {
+    return (this.#suspendedAt ?? this.#true.monotonicMilliseconds()) - this.#origin;
+  }
+
+  async sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+    const end = this.monotonicMilliseconds() + milliseconds;
+    let left = milliseconds;
+    do {
+      await this.#true.sleep(left, signal);
+      left = end - this.monotonicMilliseconds();
+    } while (left > 0);
+  }
+
+  jumpWall(milliseconds: number): void {
+    this.#wallOffset += milliseconds;
+  }
+
+  /** The true time at which this machine's wall clock, as it is set now, showed or will show this. */
+  trueTimeOf(wallMilliseconds: number): number {
+    return wallMilliseconds - this.wallMilliseconds() + this.#true.monotonicMilliseconds();
+  }
+
+  suspend(): void {
+    this.#suspendedAt ??= this.#true.monotonicMilliseconds();
+  }
+
+  resume(): void {
+    if (this.#suspendedAt === null) return;
+    this.#origin += this.#true.monotonicMilliseconds() - this.#suspendedAt;
+    this.#suspendedAt = null;
+  }
+
+  restart(): void {
+    this.resume();
+    this.#origin = this.#true.monotonicMilliseconds();
+  }
+}
