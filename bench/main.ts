@@ -1,10 +1,11 @@
-/** `npm run bench -- move|io|api [--json] [--runs N] [--small] [--drop-caches]`: see README.md. */
+/** `npm run bench -- move|io|api|freeze|failover [--json] [--runs N] [--small] [--drop-caches]`: see README.md. */
 import { parseArgs } from 'node:util';
 import { formatFigures } from './figure.ts';
 import type { Figure } from './figure.ts';
 import type { BenchOptions } from './lab.ts';
 import { measureApi } from './api.ts';
 import { measureColdMove } from './cold-move.ts';
+import { measureFailover } from './failover.ts';
 import { measureIo } from './io.ts';
 import { measureWarmMove } from './warm-move.ts';
 
@@ -12,6 +13,7 @@ const benches: Readonly<Record<string, readonly ((options: BenchOptions) => Prom
   move: [measureWarmMove, measureColdMove],
   io: [measureIo],
   api: [measureApi],
+  failover: [measureFailover],
   // For whoever works on one of them.
   'warm-move': [measureWarmMove],
   'cold-move': [measureColdMove],

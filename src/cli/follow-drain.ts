@@ -9,7 +9,8 @@ import { printable } from './format.ts';
 import { hostNames } from './host-names.ts';
 import { describeMove } from './move-text.ts';
 import type { Output } from './output.ts';
-import { plural } from './volume-text.ts';
+import { contentOf, plural } from './volume-text.ts';
+import type { HostContent } from './volume-text.ts';
 import { watchCluster } from './watch-cluster.ts';
 
 /** How often a line is printed where nothing can be redrawn, in milliseconds. */
@@ -17,8 +18,10 @@ const plainIntervalMilliseconds = 3000;
 
 /** What is still on a host that is drained. */
 interface Remainder {
-  held: { volume: Volume; move: Move | null }[];
-  replicas: Volume[];
+  content: HostContent;
+  /** The moves of what it holds. */
+  moves: Move[];
+  isDown: boolean;
 }
 
 export interface FollowDrainOptions {
@@ -30,10 +33,11 @@ export interface FollowDrainOptions {
 }
 
 /**
- * Shows the draining of a host until nothing is left there. Whatever ends the showing, the draining itself goes on.
+ * Shows the draining of a host until nothing is left there but what waits for an operator. Whatever ends the showing, the draining itself goes on.
+ * @returns the volumes of which something is kept there
  * @throws wrong-state if somebody ends the draining; not-found if the host leaves the cluster; deadline-exceeded; ExitRequest after Ctrl-C
  */
-export async function followDrain(host: HostView, { api, output, interrupt, timeoutMilliseconds }: FollowDrainOptions): Promise<void> {
+export async function followDrain(host: HostView, { api, output, interrupt, timeoutMilliseconds }: FollowDrainOptions): Promise<Volume[]> {
   const timeout = timeoutMilliseconds === undefined ? undefined : AbortSignal.timeout(timeoutMilliseconds);
   const signal = timeout === undefined ? interrupt : AbortSignal.any([interrupt, timeout]);
   const later = `supercargo host drain ${host.name} --wait`;
@@ -42,7 +46,7 @@ export async function followDrain(host: HostView, { api, output, interrupt, time
   let left: Remainder | undefined;
   try {
     for await (const seen of watchCluster(watched, async (message) => state.apply(message))) {
-      if (seen.held.length === 0 && seen.replicas.length === 0) return;
+      if (isEmpty(seen.content)) return seen.content.kept;
       left = seen;
       state.show(seen);
     }
@@ -56,7 +60,7 @@ export async function followDrain(host: HostView, { api, output, interrupt, time
   }
   throw new SupercargoError(
     'deadline-exceeded',
-    `Host ${host.name} is not empty after ${formatDuration(timeoutMilliseconds ?? 0)}${left === undefined ? '' : `: ${describeCounts(left)} left`}; the draining goes on.`,
+    `Host ${host.name} is not empty after ${formatDuration(timeoutMilliseconds ?? 0)}${left === undefined ? '' : `: ${describeLeft(left)}`}; the draining goes on.`,
     { hint: next },
   );
 }
@@ -104,23 +108,17 @@ class DrainState {
 
   #remainder(): Remainder {
     const { id } = this.#host;
-    const held: Remainder['held'] = [];
-    const replicas: Volume[] = [];
-    for (const volume of this.#volumes.values()) {
-      const { placement } = volume;
-      if (placement.state === 'moving' && placement.from === id) held.push({ volume, move: this.#moves.get(placement.move) ?? null });
-      else if ((placement.state === 'held' || placement.state === 'removing') && placement.host === id) held.push({ volume, move: null });
-      else if ((placement.state === 'moving' && placement.to === id) || volume.replicas.includes(id)) replicas.push(volume);
-    }
-    return { held, replicas };
+    const content = contentOf(id, this.#volumes.values());
+    const moves = content.held.flatMap(({ placement }) => (placement.state === 'moving' ? (this.#moves.get(placement.move) ?? []) : []));
+    return { content, moves, isDown: this.#hosts.get(id)?.status !== 'up' };
   }
 
   /** A line for each change of a volume's phase or of who blocks it, and between them how far the whole is. */
   show(left: Remainder): void {
-    for (const { move } of left.held) if (move !== null) this.#tell(move);
-    const counts = describeCounts(left);
-    const copying = left.held.find(({ move }) => move?.phase === 'copying' && move.progress !== null)?.move;
-    const line = `${this.#host.name}: ${counts} left${copying === undefined || copying === null ? '' : `; ${this.#describe(copying)}`}`;
+    for (const move of left.moves) this.#tell(move);
+    const counts = describeLeft(left);
+    const copying = left.moves.find(({ phase, progress }) => phase === 'copying' && progress !== null);
+    const line = `${this.#host.name}: ${counts}${copying === undefined ? '' : `; ${this.#describe(copying)}`}`;
     if (this.#output.redraws) return this.#output.transient(line);
     if (counts === this.#shownCounts && performance.now() - this.#shownAt < plainIntervalMilliseconds) return;
     this.#shownAt = performance.now();
@@ -140,16 +138,23 @@ class DrainState {
   }
 }
 
-/** "2 volumes (1 waits for its users, 1 for its move) and 1 replica". */
-function describeCounts({ held, replicas }: Remainder): string {
-  const blocked = held.filter(({ move }) => move !== null && move.blockedBy.length > 0).length;
-  const unmoved = held.filter(({ move }) => move === null).length;
-  const remarks = [...(blocked > 0 ? [`${blocked} in use`] : []), ...(unmoved > 0 ? [`${unmoved} not moving yet`] : [])];
-  const parts = [
-    ...(held.length > 0 ? [plural(held.length, 'volume') + (remarks.length > 0 ? ` (${remarks.join(', ')})` : '')] : []),
-    ...(replicas.length > 0 ? [plural(replicas.length, 'replica')] : []),
-  ];
-  return parts.length === 0 ? 'nothing' : parts.join(' and ');
+function isEmpty({ held, arriving, replicas, leftovers }: HostContent): boolean {
+  return held.length + arriving.length + replicas.length + leftovers.length === 0;
+}
+
+/** "2 volumes (1 in use), 1 replica left". */
+function describeLeft({ content, moves, isDown }: Remainder): string {
+  const { held, arriving, replicas, leftovers } = content;
+  const blocked = moves.filter(({ blockedBy }) => blockedBy.length > 0).length;
+  const waiting = held.length - moves.length;
+  const remarks = [...(blocked > 0 ? [`${blocked} in use`] : []), ...(waiting > 0 ? [`${waiting} not moving yet`] : [])];
+  const counts = [
+    held.length > 0 ? plural(held.length, 'volume') + (remarks.length > 0 ? ` (${remarks.join(', ')})` : '') : '',
+    arriving.length > 0 ? `${plural(arriving.length, 'volume')} on the way here` : '',
+    replicas.length > 0 ? plural(replicas.length, 'replica') : '',
+    leftovers.length > 0 ? `old copies of ${plural(leftovers.length, 'volume')}` : '',
+  ].filter((each) => each !== '');
+  return `${counts.join(', ')} left${isDown ? '; the host is DOWN, start its agent' : ''}`;
 }
 
 function fill<Item extends { id: string }>(map: Map<string, Item>, items: readonly Item[]): void {

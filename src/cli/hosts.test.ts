@@ -67,7 +67,8 @@ describe('draining', () => {
   const leaving = (name: string, letter: string, changes: Partial<Volume> = {}): Volume => volume(name, { id: id(letter), ...changes });
   const onItsWay = (name: string, letter: string): Volume =>
     leaving(name, letter, { placement: { state: 'moving', from: hostId(1), to: hostId(2), move: moveId, base: null } });
-  const gone = (name: string, letter: string): Volume => leaving(name, letter, { placement: { state: 'held', host: hostId(2), base: null } });
+  const gone = (name: string, letter: string): Volume =>
+    leaving(name, letter, { placement: { state: 'held', host: hostId(2), base: null }, copies: [] });
   const moving = (changes: Partial<Move> = {}): Move => move({ volume: id('a'), ...changes });
   const blockedBy = [{ kind: 'container' as const, name: 'db' }];
   const reset = (volumes: Volume[], moves: Move[] = [], served: HostView[] = [draining, host(2)]): WatchMessage => ({
@@ -88,7 +89,7 @@ describe('draining', () => {
       yield* messages;
       await new Promise(() => {});
     };
-  const replica = leaving('r', 'b', { placement: { state: 'held', host: hostId(2), base: null }, replicas: [hostId(1)] });
+  const replica = leaving('r', 'b', { placement: { state: 'held', host: hostId(2), base: null }, copies: [], replicas: [hostId(1)] });
   const story = forever(
     reset([leaving('pgdata', 'a'), replica]),
     volumeNow(onItsWay('pgdata', 'a')),
@@ -103,7 +104,7 @@ describe('draining', () => {
   it('returns at once and says how to follow it', async () => {
     await serveDrain(story, { held: 2, replicas: 1 });
     const { code, stdout, stderr } = await bench.run(['host', 'drain', 'h1']);
-    expect([code, stdout]).toEqual([0, '2 volumes and 1 replica move away from h1.\n']);
+    expect([code, stdout]).toEqual([0, '2 volumes and 1 replica move away from h1, which gets nothing new.\n']);
     expect(stderr).toBe('Follow it: supercargo host drain h1 --wait; end it: supercargo host activate h1\n');
     expect(await bench.run(['host', 'drain', 'h1', '--json'])).toEqual({
       code: 0,
@@ -113,9 +114,34 @@ describe('draining', () => {
   });
 
   it('is over at once where nothing is', async () => {
-    await serveDrain(story, { held: 0, replicas: 0 });
+    await serveDrain(forever(reset([])), { held: 0, replicas: 0 });
     const { stdout, stderr } = await bench.run(['host', 'drain', 'h1', '--wait']);
-    expect([stdout, stderr]).toEqual(['Host h1 is empty and gets nothing new.\n', expect.stringMatching(/supercargo host rm h1/)]);
+    expect([stdout, stderr]).toEqual([
+      'Host h1 is empty and gets nothing new.\n',
+      expect.stringMatching(/^Take it out of the cluster: supercargo host rm h1/),
+    ]);
+  });
+
+  it('waits for old copies and for what is on its way there, but not for what an operator has to decide on', async () => {
+    const diverged = [{ host: hostId(1), snapshot: snapshotId(7), epoch: 2, keptAt: time }];
+    const placement = { state: 'held' as const, host: hostId(2), base: null };
+    const copies = [{ host: hostId(1), kind: 'replica' as const, snapshots: [] }];
+    const old = leaving('old', 'b', { placement, copies });
+    const arriving = leaving('arriving', 'c', { placement: { state: 'moving', from: hostId(2), to: hostId(1), move: moveId, base: null } });
+    await serveDrain(
+      forever(
+        reset([old, arriving, leaving('kept', 'd', { placement, copies, diverged })], [], [{ ...draining, status: 'down' }, host(2)]),
+        volumeNow(gone('arriving', 'c')),
+        volumeNow({ ...old, copies: [] }),
+      ),
+    );
+    const { stdout, stderr } = await bench.run(['host', 'drain', 'h1', '--wait']);
+    expect(stdout).toBe('Host h1 is empty but for what is kept there of kept.\n');
+    expect(stderr.split('\n').slice(0, 3)).toEqual([
+      'h1: 1 volume on the way here, old copies of 1 volume left; the host is DOWN, start its agent',
+      'h1: old copies of 1 volume left; the host is DOWN, start its agent',
+      'Restore or forget it before the host is removed: supercargo volume inspect NAME shows what it is.',
+    ]);
   });
 
   it('is shown volume by volume until the host is empty, with who uses what stays', async () => {
@@ -123,17 +149,17 @@ describe('draining', () => {
     const { code, stdout, stderr } = await bench.run(['host', 'drain', 'h1', '--wait']);
     expect([code, stdout]).toEqual([0, 'Host h1 is empty and gets nothing new.\n']);
     expect(stderr.split('\n').slice(0, -2)).toEqual([
-      'h1: 1 volume (1 not moving yet) and 1 replica left',
+      'h1: 1 volume (1 not moving yet), 1 replica left',
       'pgdata h1 -> h2: copying',
-      'h1: 1 volume and 1 replica left',
+      'h1: 1 volume, 1 replica left',
       'pgdata h1 -> h2: ready; waits for container db on h1 to stop',
-      'h1: 1 volume (1 in use) and 1 replica left',
+      'h1: 1 volume (1 in use), 1 replica left',
       'pgdata h1 -> h2: ready; handing over',
-      'h1: 1 volume and 1 replica left',
+      'h1: 1 volume, 1 replica left',
       'pgdata h1 -> h2: done',
       'h1: 1 replica left',
     ]);
-    expect(JSON.parse((await bench.run(['host', 'drain', 'h1', '--wait', '--json'])).stdout)).toEqual({ host: 'h1', held: 0, replicas: 0 });
+    expect(JSON.parse((await bench.run(['host', 'drain', 'h1', '--wait', '--json'])).stdout)).toEqual({ host: 'h1', held: 0, replicas: 0, kept: [] });
   });
 
   it('is drawn over one line on a terminal, with the progress', async () => {
@@ -248,7 +274,7 @@ describe('removing a host', () => {
     const bodies = await serveRemoval([]);
     expect(await bench.run(['host', 'rm', 'h1'])).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/^h1 leaves the cluster\. It holds no volumes and no replicas\.\n.*\nhint: .*--yes/),
+      stderr: expect.stringMatching(/^h1 leaves the cluster\. Nothing is on it\..*\n.*\nhint: .*--yes/),
     });
     expect(await bench.run(['host', 'rm', 'h1'], { typed: 'n\n' })).toMatchObject({ code: 1, stdout: '' });
     expect(bodies).toEqual([]);
@@ -258,14 +284,21 @@ describe('removing a host', () => {
   });
 
   it('that is not empty is refused with what is there', async () => {
-    const bodies = await serveRemoval([held, single, elsewhere]);
+    const kept = { ...elsewhere, replicas: [] };
+    const old = { ...elsewhere, name: 'old', diverged: [], replicas: [] };
+    const arriving = volume('next', { placement: { state: 'moving', from: hostId(2), to: hostId(1), move: moveId, base: null } });
+    const bodies = await serveRemoval([held, single, arriving, old, kept]);
     expect(await bench.run(['host', 'rm', 'h1', '--yes'])).toMatchObject({
       code: 4,
       stdout: '',
       stderr: expect.stringMatching(
-        /Host h1 holds pgdata, scratch and has replicas of other\.\nhint: Start it .*host drain h1 --wait; .*--lost --reason TEXT/,
+        /Host "h1" holds pgdata, scratch, and is about to get next, and has copies of old, and keeps .* to other\.\nhint: Start it .*host drain h1 --wait; .*--lost --reason TEXT/,
       ),
     });
+    await bench.close();
+    bench = await CliTestBench.create();
+    await serveRemoval([kept], 'up');
+    expect(await bench.run(['host', 'rm', 'h1', '--yes'])).toMatchObject({ code: 4, stderr: expect.stringMatching(/\nhint: Restore or forget it/) });
     expect(bodies).toEqual([]);
   });
 
@@ -277,18 +310,22 @@ describe('removing a host', () => {
     expect(stderr.trimEnd().split('\n')).toEqual([
       'You say that h1 does not run and does not come back: it leaves the cluster, with whatever is on its disk.',
       '  pgdata: h2 takes it over; lost at most what was written in the last 9.0 s',
-      '  scratch: has NO copy elsewhere; its data is lost',
+      '  scratch: NO other host that is up has a copy',
       '  moved: cannot be told now: It is being moved.',
-      '  1 replica made anew elsewhere: other',
+      '  1 replica to be made anew elsewhere: other',
       `  kept snapshots that are on h1 alone and go with it: other ${snapshotId(7)}`,
     ]);
     expect(bodies).toEqual([{ lost: true, reason: 'fire' }]);
     expect(JSON.parse((await bench.run([...words, '--json'])).stdout)).toEqual({ host: 'h1', failedOver: ['pgdata'], withoutCopy: ['scratch'] });
   });
 
-  it('that answers is warned of', async () => {
-    await serveRemoval([held], 'up');
-    const { stderr } = await bench.run(['host', 'rm', 'h1', '--lost', '--reason', 'fire', '--yes']);
-    expect(stderr).toMatch(/^h1 ANSWERS at this moment\./);
+  it('that is up cannot be lost', async () => {
+    const bodies = await serveRemoval([held], 'up');
+    expect(await bench.run(['host', 'rm', 'h1', '--lost', '--reason', 'fire', '--yes'])).toMatchObject({
+      code: 4,
+      stdout: '',
+      stderr: expect.stringMatching(/Host "h1" is up; --lost is for one that does not run\.\nhint: supercargo host drain h1 --wait/),
+    });
+    expect(bodies).toEqual([]);
   });
 });

@@ -106,19 +106,22 @@ const protectedVolume = (name: string, changes: Partial<Volume> = {}): Volume =>
 const kept = { host: hostId(1), snapshot: snapshotId(7), epoch: 2, keptAt: time };
 
 it('a list of volumes counts the replicas that could take over and marks what is amiss', async () => {
+  const threeHosts = [host(1), host(2, { status: 'up' }), host(3)];
   const items = [
     protectedVolume('well'),
     protectedVolume('empty', { lineage: [] }),
-    protectedVolume('away', { placement: { state: 'held', host: hostId(2), base: null } }),
+    protectedVolume('asleep', { replicas: [hostId(3)], copies: [{ host: hostId(3), kind: 'replica', snapshots: [snapshotId(1)] }] }),
+    protectedVolume('away', { placement: { state: 'held', host: hostId(3), base: null } }),
     protectedVolume('kept', { diverged: [kept] }),
     protectedVolume('free', { placement: { state: 'free' }, copies: [], replicas: [], lineage: [] }),
   ];
-  await bench.serve({ listVolumes: async () => ({ items }), listHosts: async () => ({ items: hosts }) });
+  await bench.serve({ listVolumes: async () => ({ items }), listHosts: async () => ({ items: threeHosts }) });
   expect(cellsOf((await bench.run(['volume', 'ls'])).stdout).map((row) => [row[0], row[4], row[5]])).toEqual([
     ['NAME', 'STATE', 'REPLICAS'],
     ['well', 'held', '1/1'],
     ['empty', 'held ! replicas are missing', '0/1'],
-    ['away', 'held ! h2 is down', '1/1'],
+    ['asleep', 'held ! replicas are missing', '0/1'],
+    ['away', 'held ! h3 is down', '1/1'],
     ['kept', 'held ! has kept copies', '1/1'],
     ['free', 'free', '0/1'],
   ]);
@@ -179,8 +182,9 @@ describe('an inspected volume', () => {
       reason: 'h1 burnt',
       at: '2026-11-23T09:00:07.300Z',
     };
-    const stdout = await inspected(status({ volume: protectedVolume('pgdata', { lastFailover, diverged: [kept] }) }));
+    const stdout = await inspected(status({ healthy: false, volume: protectedVolume('pgdata', { lastFailover, diverged: [kept] }) }));
     expect(stdout).toMatch(/^last failover: +2026-11-23T09:00:07\.300Z from h1 to h2 by operator: h1 burnt$/m);
+    expect(stdout).toMatch(/^healthy: +NO: what is kept below waits for a decision$/m);
     expect(stdout).toMatch(/^lost by it: +what was written after 2026-11-23T09:00:00Z, 7\.3 s before it$/m);
     expect(cellsOf(stdout).slice(-3)).toEqual([
       [snapshotId(7), 'h1', '2', time],
@@ -200,7 +204,11 @@ describe('a restored volume', () => {
       },
     });
     expect(await bench.run(['volume', 'restore', 'pgdata', snapshotId(7), 'before'])).toEqual({ code: 0, stdout: 'before\n', stderr: '' });
-    expect(bodies).toEqual([{ name: 'before', from: { volume: 'pgdata', snapshot: snapshotId(7) } }]);
+    await bench.run(['volume', 'restore', volumeId, snapshotId(7), 'before', '--class', 'database']);
+    expect(bodies).toEqual([
+      { name: 'before', from: { volume: 'pgdata', snapshot: snapshotId(7) } },
+      { name: 'before', class: 'database', from: { volume: volumeId, snapshot: snapshotId(7) } },
+    ]);
   });
 });
 
@@ -333,11 +341,15 @@ describe('a failover', () => {
     expect(bodies).toEqual([]);
   });
 
-  it('that is automatic needs no such word here: the name server knows whether the lease has run out', async () => {
+  it('that comes by itself is to be waited for, unless the holder is known to be off', async () => {
     const bodies = await serveFailover(preview({ automatic: true }));
     expect((await bench.run([...words, '--dry-run'])).stdout).toMatch(/does this by itself when the lease of h1 has run out/);
-    expect(await bench.run([...words, '--reason', 'r', '--yes'])).toMatchObject({ code: 0 });
-    expect(bodies).toEqual([{ to: 'h2', reason: 'r', holderIsOff: false }]);
+    expect(await bench.run([...words, '--reason', 'r', '--yes'])).toMatchObject({
+      code: 4,
+      stderr: expect.stringMatching(/fails over by itself.*\nhint: Wait for it, or.*--holder-is-off/),
+    });
+    expect(await bench.run([...off, '--reason', 'r', '--yes'])).toMatchObject({ code: 0 });
+    expect(bodies).toEqual([{ to: 'h2', reason: 'r', holderIsOff: true }]);
   });
 
   it.each([

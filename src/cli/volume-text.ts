@@ -15,14 +15,16 @@ export function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-/** "2/2": the replicas that have data that could take over, of those that are wanted; empty if none are. */
-export function countReplicas(volume: Volume): string {
+/** "2/2": the replicas that could take over, of those that are wanted; empty if none are. */
+export function countReplicas(volume: Volume, hosts: readonly HostView[]): string {
   const { replicas } = volume.protection;
-  return replicas === 0 ? '' : `${filledReplicas(volume)}/${replicas}`;
+  return replicas === 0 ? '' : `${readyReplicas(volume, hosts)}/${replicas}`;
 }
 
-function filledReplicas(volume: Volume): number {
-  return volume.copies.filter((copy) => volume.replicas.includes(copy.host) && newestInLineage(volume, copy) !== null).length;
+/** Those that have something of the volume's history, on a host that is up. */
+function readyReplicas(volume: Volume, hosts: readonly HostView[]): number {
+  const up = new Set(hosts.filter(({ status }) => status === 'up').map(({ id }) => id));
+  return volume.copies.filter((copy) => volume.replicas.includes(copy.host) && up.has(copy.host) && newestInLineage(volume, copy) !== null).length;
 }
 
 /**
@@ -34,11 +36,38 @@ export function visibleProblem(volume: Volume, hosts: readonly HostView[]): stri
   if (placement.state !== 'held' && placement.state !== 'moving') return null;
   const host = hosts.find(({ id }) => id === (placement.state === 'held' ? placement.host : placement.from));
   if (host?.status !== 'up') return host === undefined ? 'its host is gone' : `${host.name} is down`;
-  if (filledReplicas(volume) < protection.replicas) return 'replicas are missing';
+  if (readyReplicas(volume, hosts) < protection.replicas) return 'replicas are missing';
   return diverged.length > 0 ? 'has kept copies' : null;
 }
 
-/** The volumes whose present data is on a host. */
-export function heldBy(host: string, volumes: readonly Volume[]): Volume[] {
-  return volumes.filter(({ placement }) => currentHost(placement) === host);
+/** What a host has, each volume in one of the lists. */
+export interface HostContent {
+  /** Its present data is there. */
+  held: Volume[];
+  /** It is moving there. */
+  arriving: Volume[];
+  /** It is to have a replica there. */
+  replicas: Volume[];
+  /** What was written there as a holder that was replaced waits for an operator. */
+  kept: Volume[];
+  /** Other copies, which go by themselves when the host is drained. */
+  leftovers: Volume[];
+}
+
+export function contentOf(host: string, volumes: Iterable<Volume>): HostContent {
+  const content: HostContent = { held: [], arriving: [], replicas: [], kept: [], leftovers: [] };
+  for (const volume of volumes) {
+    const { placement } = volume;
+    if (currentHost(placement) === host) content.held.push(volume);
+    else if (placement.state === 'moving' && placement.to === host) content.arriving.push(volume);
+    else if (volume.replicas.includes(host)) content.replicas.push(volume);
+    else if (volume.diverged.some((each) => each.host === host)) content.kept.push(volume);
+    else if (volume.copies.some((copy) => copy.host === host)) content.leftovers.push(volume);
+  }
+  return content;
+}
+
+/** "pgdata, photos" */
+export function listNames(volumes: readonly Volume[]): string {
+  return volumes.map(({ name }) => name).join(', ');
 }

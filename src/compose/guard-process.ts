@@ -25,7 +25,7 @@ const socketName = 'guard.sock';
 export function createHostFence(options: { runDirectory: string; clock: Clock; spared: () => readonly number[]; log: GuardOptions['log'] }): Fence {
   const { runDirectory, clock, spared } = options;
   const log = (message: string): void => options.log.warn({}, message);
-  return createFence({ clock, spared, log, system: createHostSystem({ log }), marksDirectory: join(runDirectory, 'stopped') });
+  return createFence({ clock, spared, log, system: createHostSystem({ log }), marksDirectory: join(runDirectory, String(process.pid))/*MUTANT*/ });
 }
 
 /** Turns of the event loop in which what waits in sockets is accepted, read and decrypted. */
@@ -51,6 +51,7 @@ export async function runGuard(argv: readonly string[]): Promise<void> {
   const guard = new Guard({ clock, fence, seal: createSeal(driver, 'guard'), log, readArrived });
   const onEnd = (): void => ending.abort(new Error('told to end'));
   const server = await serveGuard({ guard, socketPath: join(runDirectory, socketName), version, log, onEnd });
+  process.on('uncaughtException', (error) => log.warn({ error: error.stack ?? error.message }, 'a defect; the guard goes on'));
   // Whoever wants a guard to end while it holds leases must mean it: a signal to all processes of a service does not.
   process.on('SIGTERM', () => (guard.idle ? onEnd() : log.warn({}, 'leases are held: not ending')));
   log.info({ process: process.pid }, 'guard is up');
@@ -77,7 +78,6 @@ function readWords(argv: readonly string[]): { pool: string; runDirectory: strin
 function defendProcess(log: GuardOptions['log']): void {
   process.chdir('/');
   for (const signal of ['SIGINT', 'SIGHUP', 'SIGPIPE'] as const) process.on(signal, () => undefined);
-  process.on('uncaughtException', (error) => log.warn({ error: error.stack ?? error.message }, 'a defect; the guard goes on'));
   try {
     setPriority(-15);
     writeFileSync('/proc/self/oom_score_adj', '-1000');

@@ -1,4 +1,5 @@
 import { newestInLineage } from '../model/failover.ts';
+import { currentHost } from '../model/placement.ts';
 import type { Volume } from '../model/records.ts';
 import { compareInTurn, freeBytes } from './failover-plan.ts';
 import type { KnownHost } from './failover-plan.ts';
@@ -33,20 +34,22 @@ export function planReplicas(facts: ReplicaFacts): ReplicaChange[] {
   const changes: ReplicaChange[] = [];
   const assigned = new Map<string, number>();
   for (const host of facts.volumes.flatMap((volume) => volume.replicas)) assigned.set(host, (assigned.get(host) ?? 0) + 1);
-  let builds = facts.volumes.reduce((sum, volume) => sum + buildsOf(volume, volume.replicas), 0);
+  let builds = facts.volumes.reduce((sum, volume) => sum + buildsOf(volume, volume.replicas, facts.hosts), 0);
   for (const volume of facts.volumes) {
     const replicas = replicasOf(volume, facts, assigned, facts.maximumBuilds - builds);
     if (replicas.join() === volume.replicas.join()) continue;
-    builds += buildsOf(volume, replicas) - buildsOf(volume, volume.replicas);
+    builds += buildsOf(volume, replicas, facts.hosts) - buildsOf(volume, volume.replicas, facts.hosts);
     for (const host of replicas) assigned.set(host, (assigned.get(host) ?? 0) + 1);
     changes.push({ volume: volume.id, replicas });
   }
   return changes;
 }
 
-/** Replicas that have nothing of the volume's history yet. */
-function buildsOf(volume: Volume, replicas: readonly string[]): number {
-  return volume.lineage.length === 0 ? 0 : replicas.filter((host) => !hasHistory(volume, host)).length;
+/** Replicas that are being built: they have nothing of the volume's history yet, and their host is up. */
+function buildsOf(volume: Volume, replicas: readonly string[], hosts: readonly KnownHost[]): number {
+  if (volume.lineage.length === 0) return 0;
+  const isUp = (id: string): boolean => hosts.some((host) => host.id === id && host.downMilliseconds === null);
+  return replicas.filter((id) => id !== currentHost(volume.placement) && isUp(id) && !hasHistory(volume, id)).length;
 }
 
 function hasHistory(volume: Volume, host: string): boolean {

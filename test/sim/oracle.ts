@@ -35,6 +35,8 @@ export class Oracle {
   /** Writes of old epochs by hosts that are excused. */
   excusedWrites = 0;
   failovers = 0;
+  /** True time at which the name server's wall clock was last set: what it had said before cannot be judged. */
+  nameServerClockSetAt = -Infinity;
   readonly #now: () => number;
   readonly #trueTimeOf: (nameServerTime: string) => number;
   readonly #written = new Map<string, Written>();
@@ -57,6 +59,14 @@ export class Oracle {
     const known = this.#snapshots.get(snapshot);
     if (known === undefined) this.#snapshots.set(snapshot, { content, at: this.#now() });
     else if (known.content !== content) throw new Error(`snapshot ${snapshot} is ${show(known.content)} here and ${show(content)} there`);
+  }
+
+  get writes(): number {
+    return this.#written.size;
+  }
+
+  named(name: string): Volume | undefined {
+    return [...this.#volumes.values()].find((known) => known.name === name)?.record;
   }
 
   volume(id: string): Volume | undefined {
@@ -176,7 +186,8 @@ export class Oracle {
     if (snapshot === undefined) throw new Error(`${name} was taken over from snapshot ${failover.snapshot}, which nobody ever took`);
     const head = known.heads.get(before.epoch) ?? null;
     if (!isBeginningOf(snapshot.content, head)) throw new Error(`${name} goes on from ${show(snapshot.content)}, which is no beginning of ${show(head)}`);
-    this.#checkLoss(known, failover.snapshotTakenAt, snapshot.content, head);
+    // What its clock said before it was set cannot be compared with what it says now; a report may be as old as a heartbeat.
+    if (snapshot.at > this.nameServerClockSetAt + 30_000) this.#checkLoss(known, failover.snapshotTakenAt, snapshot.content, head);
     known.heads.set(after.epoch, snapshot.content);
   }
 

@@ -29,7 +29,7 @@ export interface SimulationOptions {
 
 /** How often a condition is looked at, ever more rarely: time in between passes event by event all the same. Milliseconds. */
 const stepMilliseconds = { first: 20, most: 1000 };
-const sessionMilliseconds = 15_000;
+const sessionMilliseconds = 10_000;
 const takeoverMarginMilliseconds = 2000;
 const replicaGraceMilliseconds = 60_000;
 /** What is kept of the log for the report of a failure. Lines. */
@@ -122,6 +122,11 @@ export class SimulatedCluster {
 
   killNameServer(): void {
     this.#nameServer?.incarnation.kill();
+  }
+
+  jumpNameServerClock(milliseconds: number): void {
+    this.nameServerClock.jumpWall(milliseconds);
+    this.oracle.nameServerClockSetAt = this.clock.monotonicMilliseconds();
   }
 
   /** What was logged, newest last, for the report of a failure. */

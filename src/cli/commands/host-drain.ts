@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { examples, reference } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { parseDuration } from '../format.ts';
-import { plural } from '../volume-text.ts';
+import { listNames, plural } from '../volume-text.ts';
 
 /** The name server looks first where everything fits. */
 const drainTimeoutMilliseconds = 60_000;
@@ -43,25 +43,20 @@ async function drainHost(cli: Cli, word: string, { wait, timeoutMilliseconds }: 
     const counts = await api.drainHost({ parameters: { host: word } }, { timeoutMilliseconds: drainTimeoutMilliseconds });
     const host = await api.getHost({ parameters: { host: word } });
     const { name } = host;
-    const isEmpty = counts.held === 0 && counts.replicas === 0;
-    if (isEmpty || !wait) {
+    if (!wait) {
       output.result({ host: name, ...counts }, () => [
-        isEmpty ? empty(name) : `${plural(counts.held, 'volume')} and ${plural(counts.replicas, 'replica')} move away from ${name}.`,
+        `${plural(counts.held, 'volume')} and ${plural(counts.replicas, 'replica')} move away from ${name}, which gets nothing new.`,
       ]);
-    } else {
-      const [{ followDrain }, { withInterrupt }] = await Promise.all([import('../follow-drain.ts'), import('../interrupt.ts')]);
-      await withInterrupt((interrupt) => followDrain(host, { api, output, interrupt, timeoutMilliseconds }));
-      output.result({ host: name, held: 0, replicas: 0 }, () => [empty(name)]);
+      if (!output.json) output.note(`Follow it: supercargo host drain ${name} --wait; end it: supercargo host activate ${name}`);
+      return;
     }
+    const [{ followDrain }, { withInterrupt }] = await Promise.all([import('../follow-drain.ts'), import('../interrupt.ts')]);
+    const kept = await withInterrupt((interrupt) => followDrain(host, { api, output, interrupt, timeoutMilliseconds }));
+    output.result({ host: name, held: 0, replicas: 0, kept: kept.map((volume) => volume.name) }, () => [
+      kept.length === 0 ? `Host ${name} is empty and gets nothing new.` : `Host ${name} is empty but for what is kept there of ${listNames(kept)}.`,
+    ]);
     if (output.json) return;
-    output.note(
-      isEmpty || wait
-        ? `Take it out of the cluster: supercargo host rm ${name}; give it work again: supercargo host activate ${name}`
-        : `Follow it: supercargo host drain ${name} --wait; end it: supercargo host activate ${name}`,
-    );
+    if (kept.length > 0) output.note('Restore or forget it before the host is removed: supercargo volume inspect NAME shows what it is.');
+    output.note(`Take it out of the cluster: supercargo host rm ${name}; give it work again: supercargo host activate ${name}`);
   });
-}
-
-function empty(name: string): string {
-  return `Host ${name} is empty and gets nothing new.`;
 }

@@ -8,7 +8,8 @@ import type { Cli } from '../cli.ts';
 import type { Api } from '../connection.ts';
 import { requireConsent } from '../consent.ts';
 import { hostNames } from '../host-names.ts';
-import { heldBy, plural } from '../volume-text.ts';
+import { contentOf, listNames, plural } from '../volume-text.ts';
+import type { HostContent } from '../volume-text.ts';
 
 const removeTimeoutMilliseconds = 60_000;
 
@@ -47,13 +48,12 @@ async function removeHost(cli: Cli, word: string, { lost = false, reason = '', y
       api.listVolumes({}),
       api.listHosts({}),
     ]);
-    const held = heldBy(host.id, volumes);
-    if (!lost) refuseIfNotEmpty(host, held, volumes);
-    const preview = [
-      ...(lost ? lostRemarks(host) : [`${host.name} leaves the cluster. It holds no volumes and no replicas.`]),
-      ...(await describeHeld(api, held, hostNames(hosts))),
-      ...describeRest(host, volumes),
-    ];
+    const content = contentOf(host.id, volumes);
+    const preview = lost
+      ? await describeLost(api, host, content, { volumes, hostName: hostNames(hosts) })
+      : [`${host.name} leaves the cluster. Nothing is on it. To come back it joins as a new host.`];
+    const refusal = lost ? null : refusalOf(host, content);
+    if (refusal !== null) throw refusal;
     await requireConsent(cli, { preview, question: `Remove host ${host.name}?`, yes });
     const body = { lost, ...(reason.trim() === '' ? {} : { reason }) };
     const outcome = await api.removeHost({ parameters: { host: word }, body }, { timeoutMilliseconds: removeTimeoutMilliseconds });
@@ -65,60 +65,57 @@ async function removeHost(cli: Cli, word: string, { lost = false, reason = '', y
   });
 }
 
-/** @throws wrong-state with the list of what is still there */
-function refuseIfNotEmpty({ id, name, status }: HostView, held: readonly Volume[], volumes: readonly Volume[]): void {
-  const replicas = volumes.filter((volume) => volume.replicas.includes(id) && !held.includes(volume));
-  if (held.length === 0 && replicas.length === 0) return;
-  const parts = [...(held.length > 0 ? [`holds ${names(held)}`] : []), ...(replicas.length > 0 ? [`has replicas of ${names(replicas)}`] : [])];
+/** What is still there, and what to do about it; null if the host can go. */
+function refusalOf({ name, status }: HostView, { held, arriving, replicas, kept, leftovers }: HostContent): SupercargoError | null {
+  const copies = [...replicas, ...leftovers];
+  const parts = [
+    held.length > 0 ? `holds ${listNames(held)}` : '',
+    arriving.length > 0 ? `is about to get ${listNames(arriving)}` : '',
+    copies.length > 0 ? `has copies of ${listNames(copies)}` : '',
+    kept.length > 0 ? `keeps what was written there to ${listNames(kept)}` : '',
+  ].filter((each) => each !== '');
+  if (parts.length === 0) return null;
   const drain = `supercargo host drain ${name} --wait`;
-  throw new SupercargoError('wrong-state', `Host ${name} ${parts.join(' and ')}.`, {
-    hint:
-      status === 'up'
-        ? `Move them away first: ${drain}`
-        : `Start it and move them away: ${drain}; if it never comes back: supercargo host rm ${name} --lost --reason TEXT`,
-  });
+  const onlyKept = parts.length === 1 && kept.length > 0;
+  const hint = onlyKept
+    ? 'Restore or forget it: supercargo volume inspect NAME shows how.'
+    : status === 'up'
+      ? `Move them away first: ${drain}`
+      : `Start it and move them away: ${drain}; if it never comes back: supercargo host rm ${name} --lost --reason TEXT`;
+  return new SupercargoError('wrong-state', `Host "${name}" ${parts.join(', and ')}.`, { hint });
 }
 
-function lostRemarks({ name, status }: HostView): string[] {
+/** What the loss of a host means, volume by volume. @throws wrong-state where the name server would refuse, before anybody is asked */
+async function describeLost(
+  api: Api,
+  { id, name, status }: HostView,
+  { held, replicas }: HostContent,
+  { volumes, hostName }: { volumes: readonly Volume[]; hostName: (word: string) => string },
+): Promise<string[]> {
+  if (status === 'up') {
+    throw new SupercargoError('wrong-state', `Host "${name}" is up; --lost is for one that does not run.`, {
+      hint: `supercargo host drain ${name} --wait empties it; if it has just gone, try again when supercargo host ls shows it as down.`,
+    });
+  }
+  const kept = volumes.flatMap((volume) => volume.diverged.filter(({ host }) => host === id).map(({ snapshot }) => `${volume.name} ${snapshot}`));
+  const fates: string[] = [];
+  for (const volume of held) fates.push(`  ${volume.name}: ${await describeFate(api, volume, hostName)}`);
   return [
-    ...(status === 'up'
-      ? [`${name} ANSWERS at this moment. --lost is for a host that does not run: if it does, its containers write on into copies that do not count.`]
-      : []),
     `You say that ${name} does not run and does not come back: it leaves the cluster, with whatever is on its disk.`,
+    ...fates,
+    ...(replicas.length > 0 ? [`  ${plural(replicas.length, 'replica')} to be made anew elsewhere: ${listNames(replicas)}`] : []),
+    ...(kept.length > 0 ? [`  kept snapshots that are on ${name} alone and go with it: ${kept.join(', ')}`] : []),
   ];
-}
-
-/** What becomes of each volume that the host holds. */
-async function describeHeld(api: Api, held: readonly Volume[], hostName: (word: string) => string): Promise<string[]> {
-  const lines: string[] = [];
-  for (const volume of held) lines.push(`  ${volume.name}: ${await describeFate(api, volume, hostName)}`);
-  return lines;
 }
 
 async function describeFate(api: Api, { id }: Volume, hostName: (word: string) => string): Promise<string> {
   try {
     const [best] = (await api.previewFailover({ parameters: { volume: id } })).candidates;
-    if (best === undefined) return 'has NO copy elsewhere; its data is lost';
+    if (best === undefined) return 'NO other host that is up has a copy';
     return `${hostName(best.host)} takes it over; lost at most what was written in the last ${formatDuration(best.lossMilliseconds)}`;
   } catch (error) {
     // One that is moving or being removed at this moment cannot be judged beforehand.
     if (isSupercargoError(error, 'wrong-state', 'move-in-progress', 'not-found')) return `cannot be told now: ${error.message}`;
     throw error;
   }
-}
-
-/** What else was there. */
-function describeRest({ id, name }: HostView, volumes: readonly Volume[]): string[] {
-  const replicas = volumes.filter((volume) => volume.replicas.includes(id));
-  const kept = volumes.flatMap(({ name: volumeName, diverged }) =>
-    diverged.filter(({ host }) => host === id).map(({ snapshot }) => `${volumeName} ${snapshot}`),
-  );
-  return [
-    ...(replicas.length > 0 ? [`  ${plural(replicas.length, 'replica')} made anew elsewhere: ${names(replicas)}`] : []),
-    ...(kept.length > 0 ? [`  kept snapshots that are on ${name} alone and go with it: ${kept.join(', ')}`] : []),
-  ];
-}
-
-function names(volumes: readonly Volume[]): string {
-  return volumes.map(({ name }) => name).join(', ');
 }

@@ -3,7 +3,7 @@ import type { PoolReport } from '../../model/records.ts';
 import { formatSize } from '../../model/size.ts';
 import { describeLabels, examples, keyValues, reference } from '../cli.ts';
 import type { Cli } from '../cli.ts';
-import { heldBy } from '../volume-text.ts';
+import { contentOf } from '../volume-text.ts';
 import { addDrainCommands } from './host-drain.ts';
 import { addRemoveHostCommand } from './host-remove.ts';
 
@@ -38,7 +38,7 @@ export function addHostCommands(program: Command, cli: Cli): void {
 
 async function listHosts(cli: Cli): Promise<void> {
   const [{ items: hosts }, { items: volumes }] = await cli.api((api) => Promise.all([api.listHosts({}), api.listVolumes({})]));
-  const items = hosts.map((host) => ({ ...host, held: heldBy(host.id, volumes).length }));
+  const items = hosts.map((host) => ({ ...host, held: contentOf(host.id, volumes).held.length }));
   const rows = items.map(({ name, status, state, held, labels, address, pool, version }) => [
     name,
     status,

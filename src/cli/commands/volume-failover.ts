@@ -20,7 +20,7 @@ export function addFailoverCommand(volume: Command, cli: Cli): void {
     .argument('<volume>', 'name or identifier', reference('volume'))
     .option('--to <host>', 'host that takes over (default: the one with the newest copy)', reference('host'))
     .option('--reason <text>', 'why; recorded')
-    .option('--holder-is-off', 'your word that the holder does not run: needed where it does not stop its containers by itself')
+    .option('--holder-is-off', 'your word that the holder does not run')
     .addOption(new Option('--dry-run', 'only say what would happen').conflicts('yes'))
     .option('--yes', 'do not ask')
     .addHelpText(
@@ -81,10 +81,14 @@ function refusalOf(
       hint: `supercargo volume move ${volume} --to ${host}; if ${holder} has just gone, try again when supercargo host ls shows it as down.`,
     });
   }
-  if (!automatic && !holderIsOff) {
-    return new SupercargoError('wrong-state', `${holder} does not answer, but its containers may still run and write to volume "${volume}".`, {
-      hint: `Make sure that ${holder} is switched off, then say so: --holder-is-off`,
-    });
+  if (!holderIsOff) {
+    return automatic
+      ? new SupercargoError('wrong-state', `Volume "${volume}" fails over by itself as soon as the lease of ${holder} has run out.`, {
+          hint: `Wait for it, or, if you know that ${holder} does not run, say so: --holder-is-off`,
+        })
+      : new SupercargoError('wrong-state', `${holder} does not answer, but its containers may still run and write to volume "${volume}".`, {
+          hint: `Make sure that ${holder} is switched off, then say so: --holder-is-off`,
+        });
   }
   if (reason.trim() !== '') return null;
   return new SupercargoError('invalid-option', 'A failover needs a reason, which is recorded.', {
@@ -110,9 +114,11 @@ function describePreview(preview: FailoverPreview, candidate: Candidate | undefi
   ];
   const others = candidates.filter((each) => each !== candidate);
   if (others.length > 0) lines.push(`Instead: ${others.map(describeCandidate).join('; ')}.`);
-  if (holderStatus === 'up')
+  if (holderStatus === 'up') {
     lines.push(`While ${holder} is up this is refused. Nothing is lost by: supercargo volume move ${volume} --to ${candidate.host}`);
-  else if (automatic) lines.push(`The name server does this by itself when the lease of ${holder} has run out.`);
+    return lines;
+  }
+  if (automatic) lines.push(`The name server does this by itself when the lease of ${holder} has run out.`);
   if (holderIsOff) {
     lines.push(`You say that ${holder} does not run. If it does, its containers write on, into a copy that does not count any more.`);
   } else if (!automatic) {

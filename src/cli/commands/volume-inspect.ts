@@ -33,7 +33,7 @@ function describeStatus(status: VolumeStatus, hostName: HostNames): string[] {
     ['state', status.state],
     ['healthy', describeHealth(status)],
     ...(status.uses.length === 0 ? [] : [['used by', describeUses(status.uses)] as const]),
-    ['next step', status.next ?? 'nothing is to be done'],
+    ['next step', status.next ?? (status.healthy ? 'nothing is to be done' : '')],
     ['epoch', String(volume.epoch)],
     ['class', volume.class],
     ['protection', describeProtection(volume.protection) + leaseRemark(volume)],
@@ -56,9 +56,9 @@ function describeStatus(status: VolumeStatus, hostName: HostNames): string[] {
   return lines;
 }
 
-function describeHealth({ healthy, blockedBy }: VolumeStatus): string {
-  if (healthy) return blockedBy === null ? 'yes' : `yes; ${blockedBy}`;
-  return `NO: ${blockedBy ?? 'the name server gives no reason'}`;
+function describeHealth({ healthy, blockedBy, volume }: VolumeStatus): string {
+  if (healthy) return 'yes';
+  return `NO: ${blockedBy ?? (volume.diverged.length > 0 ? 'what is kept below waits for a decision' : 'the name server gives no reason')}`;
 }
 
 /** Automatic failover begins only when the holder has promised to stop its users in time. */

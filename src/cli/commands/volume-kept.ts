@@ -9,12 +9,13 @@ import { hostNames } from '../host-names.ts';
 export function addKeptCommands(volume: Command, cli: Cli): void {
   volume
     .command('restore')
-    .description('make a new volume from a snapshot of another, such as one that a replaced holder has kept')
+    .description('make a new volume of what a replaced holder has kept; it begins on that host')
     .argument('<volume>', 'name or identifier', reference('volume'))
     .argument('<snapshot>', 'identifier of the snapshot (supercargo volume inspect)', snapshotIdentifier)
     .argument('<new-name>', 'name of the new volume', named('volume'))
+    .option('--class <class>', 'class of the new volume')
     .addHelpText('after', examples('supercargo volume restore pgdata snp_0123456789abcdef01234567 pgdata-before'))
-    .action((word: string, snapshot: string, name: string) => restore(cli, word, snapshot, name));
+    .action((word: string, snapshot: string, name: string, options: { class?: string }) => restore(cli, word, snapshot, { name, ...options }));
 
   volume
     .command('forget')
@@ -26,9 +27,9 @@ export function addKeptCommands(volume: Command, cli: Cli): void {
     .action((word: string, snapshot: string, options: { yes?: boolean }) => forget(cli, word, snapshot, options.yes ?? false));
 }
 
-async function restore(cli: Cli, word: string, snapshot: string, name: string): Promise<void> {
-  const made = await cli.api((api) => api.createVolume({ body: { name, from: { volume: word, snapshot } } }));
-  cli.output.result(made, () => [made.name]);
+async function restore(cli: Cli, word: string, snapshot: string, made: { name: string; class?: string }): Promise<void> {
+  const volume = await cli.api((api) => api.createVolume({ body: { ...made, from: { volume: word, snapshot } } }));
+  cli.output.result(volume, () => [volume.name]);
 }
 
 async function forget(cli: Cli, word: string, snapshot: string, yes: boolean): Promise<void> {

@@ -92,7 +92,7 @@ async function listVolumes(cli: Cli): Promise<void> {
     formatLimit(volume.sizeBytes),
     name(currentHost(volume.placement)),
     describeState(volume, name, visibleProblem(volume, hosts)),
-    countReplicas(volume),
+    countReplicas(volume, hosts),
     formatAge(volume.createdAt, Date.now()),
   ]);
   cli.output.table(volumes, ['NAME', 'CLASS', 'SIZE', 'HOLDER', 'STATE', 'REPLICAS', 'AGE'], rows);

@@ -1,0 +1,135 @@
+import { SeededRandom } from './random.ts';
+
+/** The volumes of every history: one of each kind of promise. */
+export const volumeNames = ['auto', 'kept', 'plain'] as const;
+
+export type Deed =
+  | { do: 'start'; host: number; volume: string; impatientAfter: number | null }
+  | { do: 'stop'; pick: number }
+  | { do: 'move'; volume: string; host: number }
+  | { do: 'cancel-moves' }
+  | { do: 'fail-over'; volume: string; to: number | null }
+  | { do: 'drain'; host: number; lasts: number }
+  | { do: 'kill-agent'; host: number; effects: number; back: number }
+  | { do: 'stop-agent'; host: number; lasts: number }
+  | { do: 'kill-guard'; host: number }
+  | { do: 'stop-guard'; host: number; lasts: number }
+  | { do: 'stop-both'; host: number; lasts: number }
+  | { do: 'freeze-host'; host: number; lasts: number; suspended: boolean }
+  | { do: 'power-cut'; host: number; back: number }
+  | { do: 'kill-name-server'; effects: number; back: number }
+  | { do: 'stop-name-server'; lasts: number }
+  | { do: 'cut'; from: number; to: number; oneWay: boolean; lasts: number }
+  | { do: 'isolate'; host: number; lasts: number }
+  | { do: 'slow'; share: number; most: number; lasts: number }
+  | { do: 'trouble'; share: number; lasts: number }
+  | { do: 'jump-clock'; machine: number; by: number }
+  | { do: 'fill-disk'; host: number };
+
+/** Something that happens to the cluster. Times and durations are true time, in milliseconds; machine 0 is the name server's. */
+export type Action = { at: number } & Deed;
+export type Kind = Deed['do'];
+
+interface Chooser {
+  random: SeededRandom;
+  hosts: number;
+  host: () => number;
+  /** Often short, now and then minutes. */
+  duration: () => number;
+}
+
+type Maker = (chooser: Chooser) => Deed;
+
+const hour = 3_600_000;
+
+/** How often each kind is, compared with others, and how one is made. */
+const makers: Record<Kind, { weight: number; make: Maker }> = {
+  start: {
+    weight: 34,
+    make: ({ random, host }) => ({
+      do: 'start',
+      host: host(),
+      volume: random.pick(['auto', 'auto', ...volumeNames]),
+      impatientAfter: random.chance(0.1) ? random.integer(3000) : null,
+    }),
+  },
+  stop: { weight: 13, make: ({ random }) => ({ do: 'stop', pick: random.integer(1000) }) },
+  move: { weight: 6, make: ({ random, host }) => ({ do: 'move', volume: random.pick(volumeNames), host: host() }) },
+  'cancel-moves': { weight: 2, make: () => ({ do: 'cancel-moves' }) },
+  'fail-over': {
+    weight: 3,
+    make: ({ random, host }) => ({ do: 'fail-over', volume: random.pick(volumeNames), to: random.chance(0.5) ? host() : null }),
+  },
+  drain: { weight: 1, make: ({ host, duration }) => ({ do: 'drain', host: host(), lasts: duration() }) },
+  'kill-agent': {
+    weight: 5,
+    make: ({ random, host, duration }) => ({ do: 'kill-agent', host: host(), effects: random.integer(random.pick([2, 120, 500])), back: duration() }),
+  },
+  'stop-agent': { weight: 4, make: ({ host, duration }) => ({ do: 'stop-agent', host: host(), lasts: duration() }) },
+  'kill-guard': { weight: 3, make: ({ host }) => ({ do: 'kill-guard', host: host() }) },
+  'stop-guard': { weight: 3, make: ({ host, duration }) => ({ do: 'stop-guard', host: host(), lasts: duration() }) },
+  'stop-both': { weight: 1, make: ({ host, duration }) => ({ do: 'stop-both', host: host(), lasts: duration() }) },
+  'freeze-host': {
+    weight: 2,
+    make: ({ random, host, duration }) => ({ do: 'freeze-host', host: host(), lasts: duration(), suspended: random.chance(0.3) }),
+  },
+  'power-cut': { weight: 3, make: ({ host, duration }) => ({ do: 'power-cut', host: host(), back: duration() }) },
+  'kill-name-server': {
+    weight: 3,
+    make: ({ random, duration }) => ({ do: 'kill-name-server', effects: random.integer(random.pick([2, 60])), back: duration() }),
+  },
+  'stop-name-server': { weight: 2, make: ({ duration }) => ({ do: 'stop-name-server', lasts: duration() }) },
+  cut: {
+    weight: 6,
+    make: ({ random, hosts, host, duration }) => ({
+      do: 'cut',
+      from: host(),
+      to: random.chance(0.6) ? 0 : 1 + random.integer(hosts),
+      oneWay: random.chance(0.4),
+      lasts: duration(),
+    }),
+  },
+  isolate: { weight: 4, make: ({ host, duration }) => ({ do: 'isolate', host: host(), lasts: duration() }) },
+  slow: {
+    weight: 3,
+    make: ({ random, duration }) => ({ do: 'slow', share: random.next(), most: random.pick([20, 500, 3000, 9000]), lasts: duration() }),
+  },
+  trouble: { weight: 3, make: ({ random, duration }) => ({ do: 'trouble', share: random.next() * 0.2, lasts: duration() }) },
+  'jump-clock': {
+    weight: 2,
+    make: ({ random, hosts }) => ({ do: 'jump-clock', machine: random.integer(hosts + 1), by: Math.round((random.next() - 0.5) * 12 * hour) }),
+  },
+  'fill-disk': { weight: 1, make: ({ host }) => ({ do: 'fill-disk', host: host() }) },
+};
+
+export const kinds = Object.keys(makers) as Kind[];
+
+/** What happens in a history, from its seed alone. Each seed has a pace and favourite faults of its own, so that some are seen without the others. */
+export function chooseActions(options: { seed: number; hosts: number; hours: number }): Action[] {
+  const { hosts, hours } = options;
+  const random = new SeededRandom(options.seed * 31 + 7);
+  const pace = random.pick([0.1, 0.5, 1, 1, 3]);
+  const chooser: Chooser = {
+    random,
+    hosts,
+    host: () => 1 + random.integer(hosts),
+    duration: () => random.integer(random.pick([1000, 5000, 20_000, 20_000, 60_000, 300_000])),
+  };
+  const ordinary: Kind[] = ['start', 'stop'];
+  const weights = kinds.map((kind) => makers[kind].weight * (ordinary.includes(kind) ? 1 : random.pick([0, 0.3, 1, 3])));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const actions: Action[] = [];
+  for (let at = 0; ; ) {
+    at += Math.round(pace * random.integer(random.pick([500, 500, 2000, 10_000, 10_000, 40_000])));
+    if (at > hours * hour) return actions;
+    let dice = random.next() * total;
+    const index = weights.findIndex((weight) => (dice -= weight) < 0);
+    const kind = kinds[index] ?? 'start';
+    actions.push({ at, ...makers[kind].make(chooser) });
+  }
+}
+
+export function describeAction({ at, ...deed }: Action): string {
+  const details = Object.entries(deed).map(([key, value]) => (key === 'do' ? String(value) : `${key}=${String(value)}`));
+  return `${(at / 1000).toFixed(3)} s ${details.join(' ')}`;
+}
