@@ -33,7 +33,7 @@ export async function measureFailover({ runs = 5, small, say }: BenchOptions): P
   for (let round = 0; round < runs; round += 1) {
     const next = others.find((host) => host !== holder) ?? h1;
     await replicaIsFresh(cluster, h1, next);
-    const writer = new Writer(cluster, holder, `writer${round}`, volume);
+    const writer = new Writer(holder, `writer${round}`, volume);
     await writer.start();
     // Any place between two heartbeats.
     await new Promise((resolve) => setTimeout(resolve, 3000 + Math.random() * 2000));
@@ -47,10 +47,22 @@ export async function measureFailover({ runs = 5, small, say }: BenchOptions): P
   const of = (pick: (each: Failover) => number) => ({ ours: failovers.map(pick), rival: [] });
   const measure = { bench, unit: 'ms', better: 'lower' as const, rivalName: null };
   return [
-    figure({ ...measure, measure: 'power-off to data mounted elsewhere', target: { ours: 15_000 } }, of(({ mounted }) => mounted)),
-    figure({ ...measure, measure: '- detection (lease)', target: null }, of(({ detected }) => detected)),
-    figure({ ...measure, measure: '- margin and takeover', target: null }, of(({ takenOver, detected }) => takenOver - detected)),
-    figure({ ...measure, measure: '- live copy and mount', target: null }, of(({ mounted, takenOver }) => mounted - takenOver)),
+    figure(
+      { ...measure, measure: 'power-off to data mounted elsewhere', target: { ours: 15_000 } },
+      of(({ mounted }) => mounted),
+    ),
+    figure(
+      { ...measure, measure: '- detection (lease)', target: null },
+      of(({ detected }) => detected),
+    ),
+    figure(
+      { ...measure, measure: '- margin and takeover', target: null },
+      of(({ takenOver, detected }) => takenOver - detected),
+    ),
+    figure(
+      { ...measure, measure: '- live copy and mount', target: null },
+      of(({ mounted, takenOver }) => mounted - takenOver),
+    ),
   ];
 }
 

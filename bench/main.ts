@@ -5,15 +5,19 @@ import type { Figure } from './figure.ts';
 import type { BenchOptions } from './lab.ts';
 import { measureApi } from './api.ts';
 import { measureColdMove } from './cold-move.ts';
+import { measureFreeze } from './freeze.ts';
 import { measureFailover } from './failover.ts';
 import { measureIo } from './io.ts';
+import { measureReplication } from './replication.ts';
 import { measureWarmMove } from './warm-move.ts';
 
 const benches: Readonly<Record<string, readonly ((options: BenchOptions) => Promise<Figure[]>)[]>> = {
   move: [measureWarmMove, measureColdMove],
   io: [measureIo],
   api: [measureApi],
+  freeze: [measureFreeze],
   failover: [measureFailover],
+  replication: [measureReplication],
   // For whoever works on one of them.
   'warm-move': [measureWarmMove],
   'cold-move': [measureColdMove],

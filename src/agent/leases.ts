@@ -14,6 +14,9 @@ const freezeLeadMilliseconds = 1000;
 /** How long a mount waits for the name server to confirm its lease. Milliseconds. */
 const confirmationPatienceMilliseconds = 5000;
 
+/** A mount that waits for that asks again this often. Milliseconds. */
+const askAgainMilliseconds = 500;
+
 type LeaseSurroundings = Pick<AgentOptions, 'state' | 'clock' | 'driver' | 'mountDirectory' | 'guardians' | 'log'>;
 
 interface Lease {
@@ -66,14 +69,20 @@ export class Leases {
   async awaitRight(volume: Pick<Volume, 'id' | 'name'>, epoch: number, signal: AbortSignal): Promise<void> {
     const { clock } = this.#context;
     const end = clock.monotonicMilliseconds() + confirmationPatienceMilliseconds;
+    let askAt = -Infinity;
     while (!this.mayWrite(volume.id, epoch)) {
-      if (clock.monotonicMilliseconds() >= end) {
+      const now = clock.monotonicMilliseconds();
+      if (now >= end) {
         throw new SupercargoError('name-server-unreachable', `The name server has not confirmed that this host may go on with volume "${volume.name}".`, {
           hint: 'Its class has automatic failover, so it is used only while the name server can be heard. Try again when it is back.',
         });
       }
-      this.#beat.abort();
-      await this.#nextChange(signal, 500);
+      // An answer that does not confirm this volume must not make us ask again at once, and for ever.
+      if (now >= askAt) {
+        askAt = now + askAgainMilliseconds;
+        this.#beat.abort();
+      }
+      await this.#nextChange(signal, askAt - now);
     }
   }
 

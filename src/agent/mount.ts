@@ -34,7 +34,7 @@ async function mountWithinDeadline(context: AgentContext, actor: VolumeActor, vo
       if (mountPoint !== null) return await answer(actor, session, mountPoint, signal);
       await awaitGrant(context, actor, volume, waiting).catch(async (error: unknown) => {
         if (!isTakeoverAhead(context, volume, error)) throw error;
-        await nextChangeOrSecond(context, actor, waiting);
+        await takeoverOrSecond(context, actor, volume, waiting);
       });
     }
   } catch (error) {
@@ -170,11 +170,25 @@ export function describeMove(move: Move, source: string): string {
   return words.join(', ');
 }
 
-async function nextChangeOrSecond({ clock }: AgentContext, actor: VolumeActor, signal: AbortSignal): Promise<void> {
+/** Waits for another holder, or a second: that the move has ended is no reason to open the next one, which would end as quickly. */
+async function takeoverOrSecond(context: AgentContext, actor: VolumeActor, { id }: Volume, signal: AbortSignal): Promise<void> {
+  const { clock, view } = context;
+  const before = view.volume(id)?.epoch;
+  const end = clock.monotonicMilliseconds() + 1000;
+  for (let left = 1000; left > 0 && view.volume(id)?.epoch === before; left = end - clock.monotonicMilliseconds()) {
+    await nextChangeOr(left, context, actor, signal);
+  }
+}
+
+function nextChangeOrSecond(context: AgentContext, actor: VolumeActor, signal: AbortSignal): Promise<void> {
+  return nextChangeOr(1000, context, actor, signal);
+}
+
+async function nextChangeOr(milliseconds: number, { clock }: AgentContext, actor: VolumeActor, signal: AbortSignal): Promise<void> {
   const either = new AbortController();
   const both = AbortSignal.any([signal, either.signal]);
   try {
-    await Promise.race([actor.nextChange(both), clock.sleep(1000, both)]);
+    await Promise.race([actor.nextChange(both), clock.sleep(milliseconds, both)]);
   } finally {
     either.abort();
   }

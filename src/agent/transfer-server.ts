@@ -77,6 +77,7 @@ export class TransferServer {
       response.destroy();
       if (!response.closed) this.#context.log.warn({ volume: ticket.volume, error: String(error) }, 'a transfer from here broke');
     } finally {
+      source.destroy();
       if (this.#streams.get(purpose) === response) this.#streams.delete(purpose);
     }
   }

@@ -280,7 +280,10 @@ describe('removing a host', () => {
     expect(bodies).toEqual([]);
     expect(await bench.run(['host', 'rm', 'h1'], { typed: 'y\n' })).toMatchObject({ code: 0, stdout: 'Host h1 is removed.\n' });
     await bench.run(['host', 'rm', 'h1', '--reason', 'sold', '--yes']);
-    expect(bodies).toEqual([{ lost: false }, { lost: false, reason: 'sold' }]);
+    expect(bodies).toEqual([
+      { lost: false, abandonVolumes: false },
+      { lost: false, abandonVolumes: false, reason: 'sold' },
+    ]);
   });
 
   it('that is not empty is refused with what is there', async () => {
@@ -306,7 +309,7 @@ describe('removing a host', () => {
     const bodies = await serveRemoval([held, single, moved, elsewhere]);
     const words = ['host', 'rm', 'h1', '--lost', '--reason', 'fire', '--yes'];
     const { code, stdout, stderr } = await bench.run(words);
-    expect([code, stdout]).toEqual([0, 'Host h1 is removed.\nTaken over by replicas: pgdata\nWithout any copy now: scratch\n']);
+    expect([code, stdout]).toEqual([0, 'Host h1 is removed.\nTaken over by replicas: pgdata\nGiven up, with their data: scratch\n']);
     expect(stderr.trimEnd().split('\n')).toEqual([
       'You say that h1 does not run and does not come back: it leaves the cluster, with whatever is on its disk.',
       '  pgdata: h2 takes it over; lost at most what was written in the last 9.0 s',
@@ -315,7 +318,7 @@ describe('removing a host', () => {
       '  1 replica to be made anew elsewhere: other',
       `  kept snapshots that are on h1 alone and go with it: other ${snapshotId(7)}`,
     ]);
-    expect(bodies).toEqual([{ lost: true, reason: 'fire' }]);
+    expect(bodies).toEqual([{ lost: true, abandonVolumes: false, reason: 'fire' }]);
     expect(JSON.parse((await bench.run([...words, '--json'])).stdout)).toEqual({ host: 'h1', failedOver: ['pgdata'], withoutCopy: ['scratch'] });
   });
 

@@ -25,7 +25,7 @@ const socketName = 'guard.sock';
 export function createHostFence(options: { runDirectory: string; clock: Clock; spared: () => readonly number[]; log: GuardOptions['log'] }): Fence {
   const { runDirectory, clock, spared } = options;
   const log = (message: string): void => options.log.warn({}, message);
-  return createFence({ clock, spared, log, system: createHostSystem({ log }), marksDirectory: join(runDirectory, String(process.pid))/*MUTANT*/ });
+  return createFence({ clock, spared, log, system: createHostSystem({ log }), marksDirectory: join(runDirectory, 'stopped') });
 }
 
 /** Turns of the event loop in which what waits in sockets is accepted, read and decrypted. */

@@ -1,21 +1,26 @@
-import { claim } from '../model/placement.ts';
+import { SupercargoError } from '../model/errors.ts';
+import { z } from 'zod';
+import { claim, currentHost } from '../model/placement.ts';
 import type { Opening } from '../model/placement.ts';
-import type { Move, Volume } from '../model/records.ts';
-import { findMove, hostName } from './lookup.ts';
+import type { Host, Move, Volume } from '../model/records.ts';
+import { findHost, findMove, hostName } from './lookup.ts';
 import { keys } from './repository.ts';
 import type { Transaction } from './repository.ts';
 
-/** Grants the volume, or opens or joins the move to the host, inside a transaction. */
+/** Grants the volume, or opens or joins the move to the host, inside a transaction. @throws what `claim` does; wrong-state if the host is being drained */
 export async function applyClaim(
   transaction: Transaction,
   volume: Volume,
   host: string,
   opening: Opening,
 ): Promise<{ volume: Volume; move: Move | null }> {
+  const claimant = await findHost(transaction, host);
+  if (!isThere(volume, host)) refuseIfDrained(claimant);
+  const { name } = claimant;
   const result = claim(volume, host, opening);
-  const name = await hostName(transaction, host);
   if (result.volume !== volume) transaction.put(keys.volume(volume.id), result.volume);
   if (result.move !== null) {
+    await refuseIfTakeoverAhead(transaction, volume, result.move.from);
     const source = await hostName(transaction, result.move.from);
     transaction.put(keys.move(result.move.id), result.move);
     transaction.record('move.started', volume.name, name, `Volume "${volume.name}" begins to move from ${source} to ${name}.`);
@@ -31,4 +36,25 @@ export async function applyClaim(
     return { volume: result.volume, move: upgraded };
   }
   return { volume: result.volume, move: joined };
+}
+
+/** @throws host-unreachable: a move from a holder that is lost could only be in the way of the replica that is about to take over */
+async function refuseIfTakeoverAhead(transaction: Transaction, volume: Volume, holder: string): Promise<void> {
+  const automatic = volume.protection.failover === 'auto' && volume.leasedEpoch === volume.epoch;
+  if (!automatic || (await transaction.get(keys.session(holder), z.unknown())) !== undefined) return;
+  throw new SupercargoError('host-unreachable', `Volume "${volume.name}" is held by ${await hostName(transaction, holder)}, which does not answer.`, {
+    hint: 'A replica takes over by itself as soon as its lease and the margin are over.',
+  });
+}
+
+function isThere({ placement }: Volume, host: string): boolean {
+  return currentHost(placement) === host || (placement.state === 'moving' && placement.to === host);
+}
+
+/** @throws wrong-state: what comes to a host that is being drained would only have to leave it again */
+export function refuseIfDrained({ name, state }: Host): void {
+  if (state !== 'draining') return;
+  throw new SupercargoError('wrong-state', `Host "${name}" is being drained and takes no volume.`, {
+    hint: `Use another host, or end that: supercargo host activate ${name}`,
+  });
 }

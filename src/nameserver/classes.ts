@@ -2,7 +2,7 @@ import { SupercargoError } from '../model/errors.ts';
 import { withProtection } from '../model/failover.ts';
 import { checkName } from '../model/names.ts';
 import { unprotected, volumeClass, volumeRecord } from '../model/records.ts';
-import type { VolumeClass } from '../model/records.ts';
+import type { Volume, VolumeClass } from '../model/records.ts';
 import type { Handlers } from '../protocol/server.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { NameServerContext } from './name-server.ts';
@@ -10,6 +10,9 @@ import { keys } from './repository.ts';
 import type { Repository } from './repository.ts';
 
 export const defaultClassName = 'default';
+
+/** Fewer take longer, more are more often in the way of what agents report meanwhile. */
+const changedAtOnce = 50;
 
 const builtInClasses: VolumeClass[] = [
   {
@@ -50,14 +53,16 @@ export function classHandlers({ repository }: NameServerContext): Pick<Handlers<
   };
 }
 
-/** Volumes follow their class. Should this end in the middle, setting the class again goes on. */
+/** Volumes follow their class, so many in one transaction. Should this end in the middle, setting the class again goes on. */
 async function protectVolumes(repository: Repository, { name, protection }: VolumeClass): Promise<void> {
-  const members = (await repository.list(keys.volumes, volumeRecord)).filter((volume) => volume.class === name);
-  for (const { id } of members) {
+  const differs = (volume: Volume): boolean => volume.class === name && JSON.stringify(volume.protection) !== JSON.stringify(protection);
+  const members = (await repository.list(keys.volumes, volumeRecord)).filter(differs);
+  for (let first = 0; first < members.length; first += changedAtOnce) {
     await repository.transact(async (transaction) => {
-      const volume = await transaction.get(keys.volume(id), volumeRecord);
-      if (volume === undefined || JSON.stringify(volume.protection) === JSON.stringify(protection)) return;
-      transaction.put(keys.volume(id), withProtection(volume, protection));
+      for (const { id } of members.slice(first, first + changedAtOnce)) {
+        const volume = await transaction.get(keys.volume(id), volumeRecord);
+        if (volume !== undefined && differs(volume)) transaction.put(keys.volume(id), withProtection(volume, protection));
+      }
     });
   }
 }

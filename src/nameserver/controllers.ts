@@ -1,34 +1,38 @@
+import { isSupercargoError } from '../model/errors.ts';
 import { planFailover } from '../planner/failover-plan.ts';
-import type { FailoverAction } from '../planner/failover-plan.ts';
-import { planReplicas } from '../planner/replica-plan.ts';
-import { volumeRecord } from '../model/records.ts';
+import type { FailoverAction, KnownHost } from '../planner/failover-plan.ts';
+import { buildsOf, planReplicas } from '../planner/replica-plan.ts';
+import { hostRecord, volumeRecord } from '../model/records.ts';
+import type { Volume } from '../model/records.ts';
 import { ClusterMirror } from './cluster-mirror.ts';
 import { drainHosts } from './drain.ts';
-import { endMove } from './moves.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
-import { takeOver } from './takeover.ts';
+import { endLostMove, takeOver } from './takeover.ts';
 
 /** Time passes for plans as well: a lease runs out without any record changing. Milliseconds. */
 const tickMilliseconds = 500;
 /** Many changes at once are looked at together. Milliseconds. */
-const restMilliseconds = 100;
+const restMilliseconds = 250;
+/** What has failed is tried again after this. Milliseconds. */
+const pauseMilliseconds = 5000;
 const maximumBuilds = 2;
+/** A replica that is not there after this long does not keep others from being built. Milliseconds. */
+const stallMilliseconds = 600_000;
 
 /** Looks at the whole cluster whenever something changed, plans, and does what is to be done, each as one compare-and-swap. Ends by the signal. */
 export async function runControllers(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  const mirror = new ClusterMirror(context);
+  const round = new Round(context);
   const ended = new AbortController();
   let changed = new AbortController();
-  const following = mirror.follow(AbortSignal.any([signal, ended.signal]), () => changed.abort());
+  const following = round.mirror.follow(AbortSignal.any([signal, ended.signal]), () => changed.abort());
   following.catch(() => ended.abort());
-  const told = new Map<string, string>();
   try {
     while (!signal.aborted && !ended.signal.aborted) {
       await context.clock.sleep(tickMilliseconds, AbortSignal.any([signal, changed.signal, ended.signal])).catch(() => undefined);
       if (changed.signal.aborted) await context.clock.sleep(restMilliseconds, signal).catch(() => undefined);
       changed = new AbortController();
-      if (!signal.aborted) await control(context, mirror, told);
+      if (!signal.aborted) await round.run();
     }
   } finally {
     ended.abort();
@@ -36,40 +40,101 @@ export async function runControllers(context: NameServerContext, signal: AbortSi
   }
 }
 
-async function control(context: NameServerContext, mirror: ClusterMirror, told: Map<string, string>): Promise<void> {
-  const volumes = [...mirror.volumes.values()];
-  const { hosts } = mirror;
-  const attempt = async (act: () => Promise<void>): Promise<void> => act().catch((error: unknown) => context.onDefect(error));
-  for (const volume of volumes) {
-    const move = volume.placement.state === 'moving' ? (mirror.moves.get(volume.placement.move) ?? null) : null;
-    const action = planFailover({ volume, hosts, move, marginMilliseconds: context.takeoverMarginMilliseconds });
-    if (action?.do !== 'wait') told.delete(volume.id);
-    if (action !== null) await attempt(() => perform(context, action, told));
-  }
-  const replicated = volumes.filter((volume) => volume.protection.replicas > 0 || volume.replicas.length > 0);
-  const plan = planReplicas({ volumes: replicated, hosts, graceMilliseconds: context.replicaGraceMilliseconds, maximumBuilds });
-  for (const { volume, replicas } of plan) await attempt(() => assignReplicas(context, volume, replicas, mirror));
-  if (hosts.some(({ state }) => state === 'draining')) await attempt(() => drainHosts(context, mirror));
-}
+/** What the rounds of one process remember: only what may be forgotten. */
+class Round {
+  readonly mirror: ClusterMirror;
+  readonly #context: NameServerContext;
+  /** Why each volume waits, as it was told last. */
+  readonly #told = new Map<string, string>();
+  /** Until when what has failed is left alone, on the monotonic clock. */
+  readonly #pauses = new Map<string, number>();
+  /** Since when each replica is being built, and when moves away from drained hosts were last begun, on the monotonic clock. */
+  readonly #builds = new Map<string, number>();
+  readonly #drained = new Map<string, number>();
 
-async function perform(context: NameServerContext, action: FailoverAction, told: Map<string, string>): Promise<void> {
-  const { repository } = context;
-  switch (action.do) {
-    case 'abort-move': {
-      const error = { code: 'host-unreachable', message: 'The source does not answer any more.', hint: 'A replica takes over.' };
-      await endMove(context, action.move, error, 'name server');
-      return;
+  constructor(context: NameServerContext) {
+    this.#context = context;
+    this.mirror = new ClusterMirror(context);
+  }
+
+  async run(): Promise<void> {
+    const { mirror } = this;
+    const context = this.#context;
+    const volumes = [...mirror.volumes.values()];
+    const { hosts } = mirror;
+    for (const id of this.#told.keys()) if (!mirror.volumes.has(id)) this.#told.delete(id);
+    for (const volume of volumes) if (volume.protection.failover === 'auto') await this.#failOver(volume, hosts);
+    const replicated = volumes.filter((volume) => volume.protection.replicas > 0 || volume.replicas.length > 0);
+    const plan = planReplicas({
+      volumes: replicated,
+      hosts,
+      graceMilliseconds: context.replicaGraceMilliseconds,
+      maximumBuilds,
+      stalled: this.#stalledBuilds(replicated, hosts),
+    });
+    for (const { volume, replicas } of plan) await this.#attempt(`replicas ${volume}`, () => assignReplicas(context, volume, replicas, mirror));
+    if (hosts.some(({ state }) => state === 'draining')) await this.#attempt('drain', () => drainHosts(context, mirror, this.#drained));
+  }
+
+  async #failOver(volume: Volume, hosts: readonly KnownHost[]): Promise<void> {
+    const { placement } = volume;
+    const move = placement.state === 'moving' ? (this.mirror.moves.get(placement.move) ?? null) : null;
+    const facts = { hosts, move, marginMilliseconds: this.#context.takeoverMarginMilliseconds };
+    const first = planFailover({ ...facts, volume });
+    if (first?.do !== 'wait') this.#told.delete(volume.id);
+    if (first === null) return;
+    const plan = (now: Volume): FailoverAction | null => planFailover({ ...facts, volume: now, wanting: this.#destinationOfLastMove(volume) });
+    const action = plan(volume) ?? first;
+    const stillRight = (now: Volume): boolean => JSON.stringify(plan(now)) === JSON.stringify(action);
+    await this.#attempt(`failover ${volume.id}`, () => this.#perform(action, stillRight));
+  }
+
+  #destinationOfLastMove({ id, epoch }: Volume): string | null {
+    const ended = [...this.mirror.moves.values()].filter((move) => move.volume === id && move.phase === 'aborted' && move.epoch >= epoch - 1);
+    return ended.sort((a, b) => a.epoch - b.epoch).at(-1)?.to ?? null;
+  }
+
+  async #perform(action: FailoverAction, stillRight: (volume: Volume) => boolean): Promise<void> {
+    const context = this.#context;
+    switch (action.do) {
+      case 'abort-move':
+        return endLostMove(context, action.move, 'name server', 'A replica takes over.');
+      case 'fail-over': {
+        const { volume, from, to } = action;
+        await takeOver(context, { volume, from, to, actor: 'name server', reason: 'The lease of its holder ended.', stillRight });
+        return;
+      }
+      case 'wait': {
+        if (this.#told.get(action.volume) === action.reason) return;
+        this.#told.set(action.volume, action.reason);
+        await context.repository.transact(async (transaction) => {
+          const volume = await transaction.get(keys.volume(action.volume), volumeRecord);
+          if (volume !== undefined) transaction.record('volume.waits', volume.name, 'name server', `Volume "${volume.name}" waits: ${action.reason}.`);
+        });
+      }
     }
-    case 'fail-over':
-      await takeOver(context, { volume: action.volume, from: action.from, to: action.to, actor: 'name server', reason: 'The lease of its holder ended.' });
-      return;
-    case 'wait': {
-      if (told.get(action.volume) === action.reason) return;
-      told.set(action.volume, action.reason);
-      await repository.transact(async (transaction) => {
-        const volume = await transaction.get(keys.volume(action.volume), volumeRecord);
-        if (volume !== undefined) transaction.record('volume.waits', volume.name, 'name server', `Volume "${volume.name}" waits: ${action.reason}.`);
-      });
+  }
+
+  /** Replicas that have been in the making for very long: as `replica-plan.ts` names them. */
+  #stalledBuilds(volumes: readonly Volume[], hosts: readonly KnownHost[]): Set<string> {
+    const now = this.#context.clock.monotonicMilliseconds();
+    const present = new Set(volumes.flatMap((volume) => buildsOf(volume, volume.replicas, hosts)));
+    for (const build of this.#builds.keys()) if (!present.has(build)) this.#builds.delete(build);
+    for (const build of present) if (!this.#builds.has(build)) this.#builds.set(build, now);
+    return new Set([...this.#builds].filter(([, since]) => now - since > stallMilliseconds).map(([build]) => build));
+  }
+
+  /** What it rested on may have changed meanwhile: then the next round plans anew. Any other failure is told, and tried again after a pause. */
+  async #attempt(subject: string, act: () => Promise<void>): Promise<void> {
+    const now = this.#context.clock.monotonicMilliseconds();
+    if ((this.#pauses.get(subject) ?? now) > now) return;
+    this.#pauses.delete(subject);
+    try {
+      await act();
+    } catch (error) {
+      if (isSupercargoError(error, 'wrong-state', 'data-missing', 'conflict')) return;
+      this.#pauses.set(subject, now + pauseMilliseconds);
+      this.#context.onDefect(error);
     }
   }
 }
@@ -81,8 +146,10 @@ async function assignReplicas(context: NameServerContext, id: string, replicas: 
     // The plan rests on what was seen: if that has changed, there will be another.
     if (volume === undefined || seen === undefined || volume.replicas.join() !== seen.replicas.join()) return;
     if (JSON.stringify(volume.placement) !== JSON.stringify(seen.placement)) return;
+    const records = await Promise.all(replicas.map((host) => transaction.get(keys.host(host), hostRecord)));
+    if (records.some((host, index) => host === undefined || (host.state === 'draining' && !volume.replicas.includes(replicas[index] ?? '')))) return;
     transaction.put(keys.volume(id), { ...volume, replicas });
-    const names = replicas.map((host) => mirror.hosts.find((each) => each.id === host)?.name ?? host);
+    const names = records.map((host) => host?.name ?? '');
     transaction.record(
       'replica.assigned',
       volume.name,

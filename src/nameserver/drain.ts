@@ -7,20 +7,32 @@ import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
 
 const movesAtOnce = 2;
+/** A move that has ended without success is not begun again before this has passed since its beginning. Milliseconds. */
+const retryMilliseconds = 30_000;
 
-/** Goes on with the hosts that are being emptied. Nothing is remembered but their state, so it resumes wherever a name server begins. */
-export async function drainHosts(context: NameServerContext, mirror: ClusterMirror): Promise<void> {
+/**
+ * Goes on with the hosts that are being emptied. All that must be remembered is their state, so it resumes wherever a name server begins.
+ * @param begun when the last move of each volume was begun here, on the monotonic clock
+ */
+export async function drainHosts(context: NameServerContext, mirror: ClusterMirror, begun: Map<string, number>): Promise<void> {
   const { hosts } = mirror;
-  const volumes = [...mirror.volumes.values()];
+  const now = context.clock.monotonicMilliseconds();
+  for (const [volume, since] of begun) if (now - since >= retryMilliseconds) begun.delete(volume);
+  const [volumes, moves] = [[...mirror.volumes.values()], [...mirror.moves.values()]];
   for (const host of hosts.filter(({ state }) => state === 'draining')) {
-    const room = movesToOpen([...mirror.moves.values()], host.id, movesAtOnce);
-    for (const { volume, to } of planDrain({ host: host.id, volumes, hosts }).moves.slice(0, room)) {
-      await context.repository.transact(async (transaction) => {
-        const [now, source] = [await transaction.get(keys.volume(volume.id), volumeRecord), await transaction.get(keys.host(host.id), hostRecord)];
-        if (now?.placement.state !== 'held' || now.placement.host !== host.id || source?.state !== 'draining') return;
-        const opening = { moveId: newIdentifier('mov', context.random), reason: 'operator' as const, now: context.repository.now() };
-        await applyClaim(transaction, now, to, opening);
-      });
+    const wanted = planDrain({ host: host.id, volumes, hosts, moves }).moves.filter(({ volume }) => !begun.has(volume.id));
+    for (const { volume, to } of wanted.slice(0, movesToOpen(moves, host.id, movesAtOnce))) {
+      begun.set(volume.id, now);
+      await beginMove(context, volume.id, host.id, to);
     }
   }
+}
+
+async function beginMove(context: NameServerContext, id: string, from: string, to: string): Promise<void> {
+  await context.repository.transact(async (transaction) => {
+    const [volume, source] = [await transaction.get(keys.volume(id), volumeRecord), await transaction.get(keys.host(from), hostRecord)];
+    if (volume?.placement.state !== 'held' || volume.placement.host !== from || source?.state !== 'draining') return;
+    const opening = { moveId: newIdentifier('mov', context.random), reason: 'operator' as const, now: context.repository.now() };
+    await applyClaim(transaction, volume, to, opening);
+  });
 }

@@ -98,6 +98,7 @@ export async function enrolLocalHost(context: NameServerContext, application: Ho
     await addHost(transaction, applicant);
     return applicant;
   });
+  context.localHost = host.id;
   return joinAnswerOf(context, host, await context.issuer.issueHostCertificate(host.id, application.request));
 }
 

@@ -1,4 +1,5 @@
 import { SupercargoError } from '../model/errors.ts';
+import { isGone } from '../model/placement.ts';
 import { volumeRecord } from '../model/records.ts';
 import type { Host, Volume } from '../model/records.ts';
 import { candidatesOf } from '../planner/failover-plan.ts';
@@ -42,9 +43,10 @@ export function hostLifeHandlers(context: NameServerContext): Pick<Handlers<Rout
       if (body.lost && body.reason === undefined) {
         throw new SupercargoError('invalid-request', 'To give a host up as lost, say why.', { hint: `supercargo host rm ${host.name} --lost --reason "…"` });
       }
-      const failedOver = body.lost ? await failOverAll(context, host, body.reason ?? '') : [];
-      await removeHost(context, host, body.lost, body.reason ?? 'It was drained.');
-      return { failedOver, withoutCopy: [] };
+      const reason = body.reason ?? 'It was drained.';
+      const outcome = body.lost ? await failOverAll(context, host, reason, body.abandonVolumes) : { failedOver: [], withoutCopy: [] };
+      await removeHost(context, host, body.lost, reason);
+      return outcome;
     },
   };
 }
@@ -63,24 +65,48 @@ async function changeHost({ repository }: NameServerContext, seen: Host, wanted:
   });
 }
 
-/** By the operator's word that the host is lost, every volume that it holds goes to its best copy. @returns their names @throws wrong-state if one has no other copy */
-async function failOverAll(context: NameServerContext, host: Host, reason: string): Promise<string[]> {
+interface Fates {
+  failedOver: string[];
+  withoutCopy: string[];
+}
+
+/**
+ * By the operator's word that the host is lost, every volume that it holds goes to its best copy; those without one are given up if the operator says that too.
+ * @throws data-missing if there are such and he does not
+ */
+async function failOverAll(context: NameServerContext, host: Host, reason: string, abandon: boolean): Promise<Fates> {
   const { repository } = context;
   await repository.transact((transaction) => requireSilence(transaction, host.id));
   const hosts = await knownHosts(context);
   const held = heldBy(await repository.list(keys.volumes, volumeRecord), host.id);
   const plans = held.map((volume) => ({ volume, best: candidatesOf(volume, hosts)[0] }));
   const withoutCopy = plans.filter(({ best }) => best === undefined).map(({ volume }) => volume);
-  if (withoutCopy.length > 0) {
+  if (withoutCopy.length > 0 && !abandon) {
     throw new SupercargoError('data-missing', `Host "${host.name}" has the only copy that is up of ${list(withoutCopy)}.`, {
-      hint: `Bring a host with a replica up, or bring ${host.name} back and drain it. While its record stays, nothing of them is given up.`,
+      hint: `Bring a host with a replica up, or bring ${host.name} back. If they are to be given up: --abandon-volumes`,
     });
   }
   for (const { volume, best } of plans) {
     if (best === undefined) continue;
     await takeOver(context, { volume: volume.id, from: host.id, to: best.host.id, actor: 'operator', reason, holderIsOff: true });
   }
-  return held.map(({ name }) => name);
+  for (const volume of withoutCopy) await abandonVolume(context, volume, host, reason);
+  const namesOf = (volumes: readonly Volume[]): string[] => volumes.map(({ name }) => name);
+  return { failedOver: namesOf(held.filter((volume) => !withoutCopy.includes(volume))), withoutCopy: namesOf(withoutCopy) };
+}
+
+/** The record goes, and so do copies on other hosts that nobody could start from. */
+async function abandonVolume({ repository }: NameServerContext, { id }: Volume, host: Host, reason: string): Promise<void> {
+  await repository.transact(async (transaction) => {
+    const volume = await transaction.get(keys.volume(id), volumeRecord);
+    if (volume?.placement.state !== 'held' || volume.placement.host !== host.id) return;
+    const copies = volume.copies.filter((copy) => copy.host !== host.id);
+    const removed: Volume = { ...volume, copies, placement: { state: 'removing', host: null, base: null, confirmed: true } };
+    transaction.delete(keys.volumeName(volume.name));
+    if (isGone(removed)) transaction.delete(keys.volume(id));
+    else transaction.put(keys.volume(id), removed);
+    transaction.record('volume.abandoned', volume.name, 'operator', `Volume "${volume.name}" was given up: its only copy was on ${host.name}. ${reason}`);
+  });
 }
 
 /** Takes the host out of all records at once. Whatever comes back under its certificate is refused. */

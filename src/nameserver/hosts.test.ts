@@ -72,7 +72,7 @@ describe('a host', () => {
   });
 
   it('is not made by a heartbeat of one that never joined', async () => {
-    await expect(beat(newIdentifier('ses'), newIdentifier('hst'))).rejects.toMatchObject({ code: 'not-found' });
+    await expect(beat(newIdentifier('ses'), newIdentifier('hst'))).rejects.toMatchObject({ code: 'forbidden' });
     await expect(
       server.as(null).heartbeat({ body: { session: newIdentifier('ses'), address: 'a:1', version: '1', pool: null, leases: [] } }),
     ).rejects.toMatchObject({ code: 'forbidden' });
@@ -134,7 +134,7 @@ describe('joining', () => {
 
   it('renews certificates of hosts that belong to the cluster', async () => {
     expect(await server.as(h1).renewCertificate({ body: { request: 'new' } })).toMatchObject({ certificate: `certificate of ${h1}` });
-    await expect(server.as(newIdentifier('hst')).renewCertificate({ body: { request: 'new' } })).rejects.toMatchObject({ code: 'not-found' });
+    await expect(server.as(newIdentifier('hst')).renewCertificate({ body: { request: 'new' } })).rejects.toMatchObject({ code: 'forbidden' });
     await expect(server.as(null).renewCertificate({ body: { request: 'new' } })).rejects.toMatchObject({ code: 'forbidden' });
   });
 

@@ -5,6 +5,7 @@ import { SupercargoError } from '../model/errors.ts';
 import type { RandomBytes } from '../model/identifiers.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
+import { admitMembers } from './admission.ts';
 import { classHandlers, ensureBuiltInClasses } from './classes.ts';
 import { enrolmentHandlers } from './enrolment.ts';
 import { eventHandlers } from './events.ts';
@@ -58,6 +59,8 @@ export interface NameServerOptions {
 /** What every handler has at hand. */
 export interface NameServerContext extends NameServerOptions {
   repository: Repository;
+  /** The host that the name server itself runs on, once it is known. */
+  localHost: string | null;
 }
 
 export interface NameServer {
@@ -70,12 +73,12 @@ export interface NameServer {
 /** Assembles the name server over its store: decisions and records, no sockets. */
 export async function createNameServer(options: NameServerOptions): Promise<NameServer> {
   const repository = new Repository(options.store, options.clock);
-  const context: NameServerContext = { ...options, repository };
+  const context: NameServerContext = { ...options, repository, localHost: null };
   await ensureBuiltInClasses(repository);
   await callOffRemovals(context);
   return {
     context,
-    handlers: {
+    handlers: admitMembers(context, {
       getCluster: async () => {
         const cluster = await repository.get(keys.cluster, clusterRecord);
         if (cluster === undefined) throw new SupercargoError('not-found', 'The cluster has not been made yet.');
@@ -90,7 +93,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...watchHandlers(context),
       ...protectionHandlers(context),
       ...hostLifeHandlers(context),
-    },
+    }),
     run: (signal) => runHousekeeping(context, signal),
   };
 }

@@ -188,7 +188,10 @@ describe('a holder that was replaced', () => {
     expect((await volumeNow()).diverged).toMatchObject([{ host: h1, snapshot: kept, epoch: 1 }]);
     const restored = await server.as(null).createVolume({ body: { name: 'kept', from: { volume: 'data', snapshot: kept } } });
     expect(restored).toMatchObject({ placement: { state: 'held', host: h1, base: kept }, origin: { volume: id, snapshot: kept } });
-    await server.as(null).forgetDiverged({ parameters: { volume: 'data', snapshot: kept } });
+    const forget = () => server.as(null).forgetDiverged({ parameters: { volume: 'data', snapshot: kept } });
+    await expect(forget()).rejects.toMatchObject({ code: 'wrong-state' });
+    await server.as(h1).reportCopy({ parameters: { volume: restored.id }, body: { copy: { kind: 'live', snapshots: [kept] } } });
+    await forget();
     expect((await volumeNow()).diverged).toEqual([]);
   });
 });
@@ -245,7 +248,7 @@ describe('replicas', () => {
 describe('a host', () => {
   it('that is drained gets nothing new, loses what it has, and can then be removed', async () => {
     await replicatedVolume('safe');
-    await expect(server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: false } })).rejects.toMatchObject({ code: 'wrong-state' });
+    await expect(server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: false, abandonVolumes: false } })).rejects.toMatchObject({ code: 'wrong-state' });
     expect(await server.as(null).drainHost({ parameters: { host: 'h1' } })).toMatchObject({ held: 1 });
     await pass(2000, h1, h2, h3);
     expect((await volumeNow()).placement).toMatchObject({ state: 'moving', from: h1, to: h2 });
@@ -261,12 +264,12 @@ describe('a host', () => {
 
   it('that is given up as lost leaves its volumes to the newest copies, and whoever has its name later inherits nothing', async () => {
     await replicatedVolume('calm');
-    const remove = () => server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: true, reason: 'stolen' } });
+    const remove = () => server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: true, abandonVolumes: false, reason: 'stolen' } });
     await expect(remove()).rejects.toMatchObject({ message: 'Host "h1" is up.' });
     await pass(sessionMilliseconds + 1000, h2, h3);
     expect(await remove()).toMatchObject({ failedOver: ['data'] });
     expect(await holder()).toBe(h2);
-    await expect(beat(h1)).rejects.toMatchObject({ code: 'not-found' });
+    await expect(beat(h1)).rejects.toMatchObject({ code: 'forbidden' });
     const again = await server.addHost('h1');
     expect(again).not.toBe(h1);
     expect(JSON.stringify(await volumeNow())).not.toContain(again);
@@ -275,9 +278,13 @@ describe('a host', () => {
   it('is not given up while it has the only copy of something', async () => {
     await server.as(h1).createVolume({ body: { name: 'data', host: h1 } });
     await pass(sessionMilliseconds + 1000, h2, h3);
-    await expect(server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: true, reason: 'stolen' } })).rejects.toMatchObject({
+    await expect(server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: true, abandonVolumes: false, reason: 'stolen' } })).rejects.toMatchObject({
       code: 'data-missing',
       message: expect.stringContaining('"data"') as string,
     });
+    const body = { lost: true, abandonVolumes: true, reason: 'stolen' };
+    expect(await server.as(null).removeHost({ parameters: { host: 'h1' }, body })).toEqual({ failedOver: [], withoutCopy: ['data'] });
+    await expect(volumeNow()).rejects.toMatchObject({ code: 'not-found' });
+    expect((await server.as(null).listHosts({})).items.map(({ name }) => name)).toEqual(['h2', 'h3']);
   });
 });

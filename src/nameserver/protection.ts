@@ -12,6 +12,7 @@ import { findHost, findVolume, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
 import type { Transaction } from './repository.ts';
+import { requireRestored } from './restore.ts';
 import { takeOver } from './takeover.ts';
 
 type ProtectionRoutes =
@@ -30,11 +31,13 @@ export function protectionHandlers(context: NameServerContext): Pick<Handlers<Ro
 function historyHandlers(
   context: NameServerContext,
 ): Pick<Handlers<Routes>, 'recordSnapshot' | 'createReplicaTicket' | 'recordDiverged' | 'forgetDiverged'> {
-  const { repository, issuer } = context;
+  const { repository, issuer, clock } = context;
   return {
     recordSnapshot: async ({ parameters, body }, request) => {
       const host = callingHost(request);
-      await changeVolume(context, parameters.volume, (volume) => recordSnapshot(volume, host, body));
+      // The host's idea of this clock may run ahead a little; a copy is never younger than it is said to be here.
+      const takenAt = Date.parse(body.takenAt) > clock.wallMilliseconds() ? repository.now() : body.takenAt;
+      await changeVolume(context, parameters.volume, (volume) => recordSnapshot(volume, host, { ...body, takenAt }));
       return {};
     },
     createReplicaTicket: async ({ parameters }, request) => {
@@ -65,8 +68,10 @@ function historyHandlers(
         context,
         parameters.volume,
         (volume) => forgetDiverged(volume, parameters.snapshot),
-        async (transaction, volume) =>
-          transaction.record('volume.diverged-forgotten', volume.name, 'operator', `A kept copy of volume "${volume.name}" was given up.`),
+        async (transaction, volume) => {
+          await requireRestored(repository, volume, parameters.snapshot);
+          transaction.record('volume.diverged-forgotten', volume.name, 'operator', `A kept copy of volume "${volume.name}" was given up.`);
+        },
       );
       return {};
     },

@@ -6,15 +6,16 @@ import { newVolume } from '../model/new-volume.ts';
 import { formatSize } from '../model/size.ts';
 import { confirmRemoval, currentHost, isGone, reclaim, recordCopy, refuseRemoval, remove } from '../model/placement.ts';
 import { hostRecord, moveRecord, volumeClass, volumeRecord } from '../model/records.ts';
-import type { Volume, VolumeClass } from '../model/records.ts';
+import type { Host, Volume, VolumeClass } from '../model/records.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
-import { applyClaim } from './claim.ts';
+import { applyClaim, refuseIfDrained } from './claim.ts';
 import { defaultClassName } from './classes.ts';
 import { actorName, callingHost } from './hosts.ts';
 import { findHost, findVolume, hostName, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { awaitRemoval } from './removal.ts';
+import { requireRestored } from './restore.ts';
 import { keys } from './repository.ts';
 import type { Transaction } from './repository.ts';
 
@@ -40,7 +41,7 @@ export function volumeHandlers(context: NameServerContext): Pick<Handlers<Routes
       const volumes = await repository.list(keys.volumes, volumeRecord);
       return { items: volumes.filter(isNamed).sort((a, b) => a.name.localeCompare(b.name)) };
     },
-    createVolume: async ({ body }, request) => createVolume(context, body, await actorName(context, request)),
+    createVolume: async ({ body }, request) => createVolume(context, body, request),
     getVolume: async ({ parameters }, request) => {
       const volume = await repository.transact(async (transaction) => {
         const found = await findVolume(transaction, parameters.volume);
@@ -91,6 +92,8 @@ function agentHandlers({
       const host = callingHost(request);
       await repository.transact(async (transaction) => {
         const volume = await findVolume(transaction, parameters.volume);
+        // Compared: a host that is removed at this moment leaves nothing behind.
+        await findHost(transaction, host);
         const changed = recordCopy(volume, host, body.copy === null ? null : { host, ...body.copy });
         if (isGone(changed)) transaction.delete(keys.volume(volume.id));
         else transaction.put(keys.volume(volume.id), changed);
@@ -141,21 +144,17 @@ function checkEntityTag(request: RequestContext, transaction: Transaction, volum
   }
 }
 
-async function createVolume(context: NameServerContext, body: CreateBody, actor: string): Promise<Volume> {
+async function createVolume(context: NameServerContext, body: CreateBody, request: RequestContext): Promise<Volume> {
   const { repository, random } = context;
+  const actor = await actorName(context, request);
   const name = checkName('volume', body.name);
   return repository.transact(async (transaction) => {
-    const volumeClassRecord = await findClass(transaction, body.class ?? defaultClassName);
-    const existing = await transaction.get(keys.volumeName(name), nameEntry);
-    if (existing !== undefined) return sameVolume(await findVolume(transaction, existing.id), body);
-    const sizeBytes = checkSize(volumeClassRecord, body.sizeBytes);
     const origin = body.from === undefined ? null : await findKept(transaction, body.from);
-    const host = origin === null ? (body.host === undefined ? null : await findHost(transaction, body.host)) : await findHost(transaction, origin.host);
-    if (host?.state === 'draining') {
-      throw new SupercargoError('wrong-state', `Host "${host.name}" is being drained and takes no new volume.`, {
-        hint: `Create it on another host, or end that: supercargo host activate ${host.name}`,
-      });
-    }
+    const volumeClassRecord = await findClass(transaction, body.class ?? origin?.volume.class ?? defaultClassName);
+    const existing = await transaction.get(keys.volumeName(name), nameEntry);
+    if (existing !== undefined) return sameVolume(await findVolume(transaction, existing.id), body, origin);
+    const sizeBytes = checkSize(volumeClassRecord, body.sizeBytes);
+    const host = await placeOf(transaction, body, origin, request.host);
     const free = newVolume({
       id: newIdentifier('vol', random),
       name,
@@ -165,25 +164,48 @@ async function createVolume(context: NameServerContext, body: CreateBody, actor:
       labels: body.labels ?? {},
       createdAt: repository.now(),
       protection: volumeClassRecord.protection,
-      origin: origin === null ? null : { volume: origin.volume, snapshot: origin.snapshot },
+      origin: origin === null ? null : { volume: origin.volume.id, snapshot: origin.snapshot },
     });
     const base = origin?.snapshot ?? null;
     const volume = host === null ? free : withNewEpoch({ ...free, placement: { state: 'held', host: host.id, base } });
     transaction.put(keys.volumeName(name), { id: volume.id });
     transaction.put(keys.volume(volume.id), volume);
+    // Written as it was: whoever gives the kept copy up at this moment has to look again.
+    if (origin !== null) transaction.put(keys.volume(origin.volume.id), origin.volume);
     transaction.record('volume.created', name, actor, `Volume "${name}" was created${host === null ? '' : ` on ${host.name}`}.`);
     return volume;
   });
 }
 
-/** A kept copy that a volume can be made from. @throws not-found */
-async function findKept(
-  transaction: Transaction,
-  from: { volume: string; snapshot: string },
-): Promise<{ volume: string; snapshot: string; host: string }> {
+/** A copy that a replaced holder has kept, as what a volume is made from. */
+interface Origin {
+  volume: Volume;
+  snapshot: string;
+  host: string;
+}
+
+/**
+ * Where a new volume is placed at once; null is nowhere yet. What was kept becomes a volume where it is, also on a host that is being drained, from which it then
+ * moves on. @throws wrong-state if the caller wants it on itself, but is being drained; invalid-request
+ */
+async function placeOf(transaction: Transaction, body: CreateBody, origin: Origin | null, caller: string | null): Promise<Host | null> {
+  const wanted = body.host === undefined ? null : await findHost(transaction, body.host);
+  if (origin !== null) {
+    const host = await findHost(transaction, origin.host);
+    if (wanted === null || wanted.id === host.id) return host;
+    throw new SupercargoError('invalid-request', `The kept copy ${origin.snapshot} is on ${host.name}, not on ${wanted.name}.`, {
+      hint: 'Leave the host out, and move the volume when it is there.',
+    });
+  }
+  if (wanted !== null && wanted.id === caller) refuseIfDrained(wanted);
+  return wanted?.state === 'draining' ? null : wanted;
+}
+
+/** @throws not-found */
+async function findKept(transaction: Transaction, from: { volume: string; snapshot: string }): Promise<Origin> {
   const volume = await findVolume(transaction, from.volume);
   const kept = volume.diverged.find((each) => each.snapshot === from.snapshot);
-  if (kept !== undefined) return { volume: volume.id, snapshot: kept.snapshot, host: kept.host };
+  if (kept !== undefined) return { volume, snapshot: kept.snapshot, host: kept.host };
   throw new SupercargoError('not-found', `Volume "${volume.name}" has no kept copy ${from.snapshot}.`, {
     hint: `supercargo volume inspect ${volume.name} lists them.`,
   });
@@ -212,8 +234,9 @@ function checkSize(volumeClassRecord: VolumeClass, asked: number | null | undefi
 }
 
 /** Creating again is fine as long as what is asked for explicitly is what is there. @throws already-exists */
-function sameVolume(existing: Volume, body: CreateBody): Volume {
+function sameVolume(existing: Volume, body: CreateBody, origin: Origin | null): Volume {
   const differs: string[] = [];
+  if (origin !== null && existing.origin?.snapshot !== origin.snapshot) differs.push('other data');
   if (body.class !== undefined && body.class !== existing.class) differs.push(`class "${existing.class}"`);
   if (body.sizeBytes !== undefined && body.sizeBytes !== existing.sizeBytes) {
     differs.push(existing.sizeBytes === null ? 'no size limit' : `size ${formatSize(existing.sizeBytes)}`);
@@ -231,6 +254,7 @@ async function removeVolume(context: NameServerContext, word: string, request: R
   const removing = await repository.transact(async (transaction) => {
     const volume = await findVolume(transaction, word);
     checkEntityTag(request, transaction, volume);
+    await requireRestored(repository, volume, null);
     const changed = remove(volume);
     if (changed === null) {
       transaction.delete(keys.volumeName(volume.name));

@@ -48,7 +48,7 @@ export function explainVolume(facts: ExplainFacts): Explanation {
     volume,
     state: verdict.state,
     healthy: verdict.blockedBy === null && worry === null && volume.diverged.length === 0,
-    blockedBy: verdict.blockedBy ?? worry,
+    blockedBy: verdict.blockedBy ?? worry ?? (volume.diverged.length > 0 ? 'what a replaced holder had written waits for a decision' : null),
     uses: move?.blockedBy ?? [],
     next: verdict.next ?? explainDiverged(facts),
     copies: explainCopies(facts),
@@ -97,7 +97,7 @@ function explainLostHolder({ volume, hosts, now }: ExplainFacts, name: string): 
   return {
     state,
     blockedBy: `${name} does not answer, and only an operator may let another copy take over`,
-    next: `Start the agent on ${name}; or, if it is lost: ${order} (loses at most the last ${seconds} s).`,
+    next: `Start the agent on ${name}; or, if you have made sure that it is off: ${order} --holder-is-off (loses at most the last ${seconds} s).`,
   };
 }
 

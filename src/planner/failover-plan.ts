@@ -60,6 +60,8 @@ export interface FailoverFacts {
   hosts: readonly KnownHost[];
   /** The open move of the volume. */
   move: Move | null;
+  /** The host that its last move was to bring it to: it is preferred among equals. */
+  wanting?: string | null;
   /** A holder that was not heard for its whole session is given this much more. Milliseconds. */
   marginMilliseconds: number;
 }
@@ -71,7 +73,7 @@ export function hasRunOut(volume: Volume, holder: KnownHost | undefined, marginM
 }
 
 /** What is to be done about a volume whose holder is lost; null if it is not. */
-export function planFailover({ volume, hosts, move, marginMilliseconds }: FailoverFacts): FailoverAction | null {
+export function planFailover({ volume, hosts, move, wanting = null, marginMilliseconds }: FailoverFacts): FailoverAction | null {
   const { placement } = volume;
   if (volume.protection.failover !== 'auto' || (placement.state !== 'held' && placement.state !== 'moving')) return null;
   const holder = hosts.find(({ id }) => id === (placement.state === 'held' ? placement.host : placement.from));
@@ -79,7 +81,7 @@ export function planFailover({ volume, hosts, move, marginMilliseconds }: Failov
   if (!hasRunOut(volume, holder, marginMilliseconds)) return null;
   // Without its source a move can only come to an end: the last delta is on a host that does not answer.
   if (placement.state === 'moving') return move === null || isOver(move) ? null : { do: 'abort-move', move: move.id, volume: volume.id };
-  const [best] = candidatesOf(volume, hosts);
+  const [best] = candidatesOf(volume, hosts, wanting);
   if (best !== undefined) return { do: 'fail-over', volume: volume.id, from: holder.id, to: best.host.id };
   return { do: 'wait', volume: volume.id, reason: `no other host that is up has a copy of it; it comes back with ${holder.name}` };
 }

@@ -11,6 +11,8 @@ export interface ReplicaFacts {
   graceMilliseconds: number;
   /** So many replicas are built from nothing at a time, in the whole cluster. */
   maximumBuilds: number;
+  /** Builds, as `buildsOf` names them, that do not come to their end and so keep no other one waiting. */
+  stalled?: ReadonlySet<string>;
 }
 
 export interface ReplicaChange {
@@ -29,27 +31,43 @@ export function isStorm(hosts: readonly KnownHost[]): boolean {
   return away >= 2 && away > hosts.length * stormShare;
 }
 
-/** Which volumes get other hosts for their replicas. Planning again after the changes changes nothing. */
+/** What the plan has given out so far, together with what was given out before. */
+interface Ledger {
+  /** Replicas that each host has. */
+  assigned: Map<string, number>;
+  /** Bytes that have not arrived on each host yet. */
+  promised: Map<string, number>;
+  buildsLeft: number;
+}
+
+/** Which volumes get other hosts for their replicas: those with the fewest copies first. Planning again after the changes comes to rest. */
 export function planReplicas(facts: ReplicaFacts): ReplicaChange[] {
   const changes: ReplicaChange[] = [];
-  const assigned = new Map<string, number>();
-  for (const host of facts.volumes.flatMap((volume) => volume.replicas)) assigned.set(host, (assigned.get(host) ?? 0) + 1);
-  let builds = facts.volumes.reduce((sum, volume) => sum + buildsOf(volume, volume.replicas, facts.hosts), 0);
+  const ledger: Ledger = { assigned: new Map(), promised: new Map(), buildsLeft: facts.maximumBuilds };
   for (const volume of facts.volumes) {
-    const replicas = replicasOf(volume, facts, assigned, facts.maximumBuilds - builds);
-    if (replicas.join() === volume.replicas.join()) continue;
-    builds += buildsOf(volume, replicas, facts.hosts) - buildsOf(volume, volume.replicas, facts.hosts);
-    for (const host of replicas) assigned.set(host, (assigned.get(host) ?? 0) + 1);
-    changes.push({ volume: volume.id, replicas });
+    for (const host of volume.replicas) enter(ledger, volume, host);
+    ledger.buildsLeft -= buildsOf(volume, volume.replicas, facts.hosts).filter((build) => facts.stalled?.has(build) !== true).length;
+  }
+  const copies = new Map(facts.volumes.map((volume) => [volume.id, volume.replicas.filter((host) => hasHistory(volume, host)).length]));
+  const order = [...facts.volumes].sort((a, b) => (copies.get(a.id) ?? 0) - (copies.get(b.id) ?? 0));
+  for (const volume of order) {
+    const replicas = replicasOf(volume, facts, ledger);
+    if (replicas.join() !== volume.replicas.join()) changes.push({ volume: volume.id, replicas });
   }
   return changes;
 }
 
-/** Replicas that are being built: they have nothing of the volume's history yet, and their host is up. */
-function buildsOf(volume: Volume, replicas: readonly string[], hosts: readonly KnownHost[]): number {
-  if (volume.lineage.length === 0) return 0;
-  const isUp = (id: string): boolean => hosts.some((host) => host.id === id && host.downMilliseconds === null);
-  return replicas.filter((id) => id !== currentHost(volume.placement) && isUp(id) && !hasHistory(volume, id)).length;
+function enter({ assigned, promised }: Ledger, volume: Volume, host: string): void {
+  assigned.set(host, (assigned.get(host) ?? 0) + 1);
+  if (!hasHistory(volume, host)) promised.set(host, (promised.get(host) ?? 0) + bytesOf(volume));
+}
+
+/** Replicas that are being built, by name: they have nothing of the volume's history yet, and nothing is away that is needed for it. */
+export function buildsOf(volume: Volume, replicas: readonly string[], hosts: readonly KnownHost[]): string[] {
+  const source = currentHost(volume.placement);
+  const isUp = (id: string | null): boolean => hosts.some((host) => host.id === id && host.downMilliseconds === null);
+  if (!isUp(source)) return [];
+  return replicas.filter((id) => id !== source && isUp(id) && !hasHistory(volume, id)).map((id) => `${volume.id} ${id}`);
 }
 
 function hasHistory(volume: Volume, host: string): boolean {
@@ -57,27 +75,23 @@ function hasHistory(volume: Volume, host: string): boolean {
   return copy !== undefined && newestInLineage(volume, copy) !== null;
 }
 
-function replicasOf(volume: Volume, facts: ReplicaFacts, assigned: ReadonlyMap<string, number>, buildsLeft: number): string[] {
+function replicasOf(volume: Volume, facts: ReplicaFacts, ledger: Ledger): string[] {
   const { placement, protection } = volume;
   // While it moves or goes, its replicas stay as they are.
   if (placement.state !== 'held') return volume.replicas;
-  const holder = placement.host;
-  const kept = volume.replicas.filter((id) => id !== holder && staysReplica(id, facts));
-  const missing = protection.replicas - kept.length;
-  if (missing <= 0) return kept.slice(0, protection.replicas);
-  // One that is away beyond its grace, or is being emptied, keeps its place until another has taken it.
-  const leaving = volume.replicas.filter((id) => id !== holder && !kept.includes(id) && facts.hosts.some((host) => host.id === id));
-  const storm = isStorm(facts.hosts);
-  const chosen: string[] = [];
-  let builds = buildsLeft;
-  for (const host of rank(volume, facts, assigned, [...kept, ...leaving, holder])) {
-    if (chosen.length === missing || storm) break;
-    const build = volume.lineage.length > 0 && !hasHistory(volume, host.id);
-    if (build && builds <= 0) continue;
-    if (build) builds -= 1;
-    chosen.push(host.id);
-  }
-  return [...kept, ...chosen, ...leaving.slice(0, missing - chosen.length)];
+  const others = volume.replicas.filter((id, index) => id !== placement.host && volume.replicas.indexOf(id) === index);
+  const staying = others.filter((id) => staysReplica(id, facts));
+  const kept = [...staying].sort((a, b) => Number(hasHistory(volume, b)) - Number(hasHistory(volume, a))).slice(0, protection.replicas);
+  const leaving = others.filter((id) => !staying.includes(id) && facts.hosts.some((host) => host.id === id));
+  const chosen = isStorm(facts.hosts) ? [] : choose(volume, facts, ledger, [...kept, ...leaving, placement.host], protection.replicas - kept.length);
+  const next = [...kept, ...chosen];
+  // One that is away beyond its grace keeps its place until another has it; one whose host is being emptied, until another has a copy as well.
+  const whole = next.filter((id) => hasHistory(volume, id)).length;
+  const isHere = (id: string): boolean => facts.hosts.some((host) => host.id === id && host.downMilliseconds === null) && hasHistory(volume, id);
+  const guarding = leaving.filter(isHere).slice(0, Math.max(0, protection.replicas - whole));
+  const rest = leaving.filter((id) => !guarding.includes(id)).slice(0, Math.max(0, protection.replicas - next.length - guarding.length));
+  const wanted = new Set([...next, ...guarding, ...rest]);
+  return [...volume.replicas.filter((id, index) => wanted.has(id) && volume.replicas.indexOf(id) === index), ...chosen];
 }
 
 function staysReplica(id: string, { hosts, graceMilliseconds }: ReplicaFacts): boolean {
@@ -85,27 +99,52 @@ function staysReplica(id: string, { hosts, graceMilliseconds }: ReplicaFacts): b
   return host !== undefined && host.state === 'active' && (host.downMilliseconds ?? 0) < graceMilliseconds;
 }
 
-/** Hosts that could keep one more replica, the best first; a zone that has a copy already comes last. */
-function rank(volume: Volume, { hosts }: ReplicaFacts, assigned: ReadonlyMap<string, number>, taken: readonly string[]): KnownHost[] {
+/** So many further hosts for replicas, or as many as there are. */
+function choose(volume: Volume, facts: ReplicaFacts, ledger: Ledger, taken: readonly string[], missing: number): string[] {
+  const chosen: string[] = [];
+  const holder = facts.hosts.find(({ id }) => id === currentHost(volume.placement));
+  while (chosen.length < missing) {
+    const mayBuild = ledger.buildsLeft > 0 && holder?.downMilliseconds === null;
+    const best = rank(volume, facts, ledger, [...taken, ...chosen]).find((host) => mayBuild || hasHistory(volume, host.id));
+    if (best === undefined) break;
+    if (!hasHistory(volume, best.id)) ledger.buildsLeft -= 1;
+    enter(ledger, volume, best.id);
+    chosen.push(best.id);
+  }
+  return chosen;
+}
+
+/**
+ * Hosts that could keep one more replica, the best first; a zone that has a copy already comes last. One that is away, but not for long, counts if it has the history:
+ * a holder that was replaced comes back as a replica by what has changed alone.
+ */
+function rank(volume: Volume, { hosts, graceMilliseconds }: ReplicaFacts, ledger: Ledger, taken: readonly string[]): KnownHost[] {
   const zoneOf = (id: string): string => hosts.find((host) => host.id === id)?.labels['zone'] ?? id;
   const usedZones = new Set(taken.map(zoneOf));
   const preference = (host: KnownHost): (number | string)[] => [
     usedZones.has(zoneOf(host.id)) ? 1 : 0,
     hasHistory(volume, host.id) ? 0 : 1,
-    assigned.get(host.id) ?? 0,
+    host.downMilliseconds === null ? 0 : 1,
+    ledger.assigned.get(host.id) ?? 0,
     -freeShare(host),
     host.name,
   ];
   const suitable = hosts.filter((host) => {
-    const free = host.state === 'active' && host.downMilliseconds === null && !taken.includes(host.id);
-    return free && (hasHistory(volume, host.id) || hasRoom(volume, host));
+    if (host.state !== 'active' || taken.includes(host.id)) return false;
+    if (hasHistory(volume, host.id)) return (host.downMilliseconds ?? 0) < graceMilliseconds;
+    return host.downMilliseconds === null && hasRoom(volume, host, ledger);
   });
   return suitable.sort((a, b) => compareInTurn(preference(a), preference(b)));
 }
 
-function hasRoom(volume: Volume, host: KnownHost): boolean {
+function hasRoom(volume: Volume, host: KnownHost, { promised }: Ledger): boolean {
   if (host.pool === null) return false;
-  return freeBytes(host) - (volume.sizeBytes ?? 0) >= keptFreeShare * host.pool.capacityBytes;
+  return freeBytes(host) - (promised.get(host.id) ?? 0) - bytesOf(volume) >= keptFreeShare * host.pool.capacityBytes;
+}
+
+/** What a replica may take, in bytes: the volume's limit, or what is known of its history. */
+function bytesOf(volume: Volume): number {
+  return volume.sizeBytes ?? volume.lineage.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function freeShare(host: KnownHost): number {

@@ -4,7 +4,7 @@ import http from 'node:http';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { duplexPair } from 'node:stream';
+import { Duplex, duplexPair } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { FrameReader, FrameWriter } from './framing.ts';
@@ -56,6 +56,17 @@ describe('frames', () => {
     await expect(read(empty, [])).rejects.toThrow('not one');
     await expect(read(Buffer.from('00000000ffffffff00', 'hex'), [])).rejects.toThrow('not one');
     await expect(read(Buffer.concat([Buffer.from('0000000000000002', 'hex'), Buffer.from('{x')]), [])).rejects.toThrow('JSON');
+  });
+
+  it('end quietly when a write fails, or when nobody listens any more', async () => {
+    const broken = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done(new Error('write ECANCELED')) });
+    const writer = new FrameWriter(broken);
+    writer.write(randomBytes(10));
+    await new Promise((resolve) => writer.once('close', resolve));
+    const reader = new FrameReader(duplexPair()[0], Buffer.alloc(0));
+    reader.destroy(new Error('given up'));
+    await new Promise((resolve) => reader.once('close', resolve));
+    expect([writer.destroyed, reader.destroyed]).toStrictEqual([true, true]);
   });
 
   it('stop when their reader does', async () => {

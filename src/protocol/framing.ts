@@ -21,6 +21,8 @@ export class FrameWriter extends Writable {
     this.#socket = socket;
     socket.on('error', () => undefined);
     socket.on('close', () => this.destroy());
+    // A write that failed: the connection is gone, and whoever writes sees that it is closed.
+    this.on('error', () => undefined);
     // Nothing comes, but only who reads learns that the other end is gone.
     socket.resume();
   }
@@ -83,6 +85,8 @@ export class FrameReader extends Readable {
   constructor(socket: Duplex, head: Buffer) {
     super({ highWaterMark: 1 << 20 });
     this.#socket = socket;
+    // Whoever has read enough does not listen any more, and need not know what became of the rest.
+    this.on('error', () => undefined);
     socket.on('data', (chunk: Buffer) => this.#take(chunk));
     socket.on('error', (error) => this.#broken(error));
     for (const end of ['end', 'close']) socket.on(end, () => this.#broken(new Error('the connection was closed before the last frame')));

@@ -154,7 +154,11 @@ export const protectionRoutes = defineRoutes({
     summary: 'Takes a host out of the cluster: a drained one, or a lost one by the operator’s word.',
     callers: ['operator'],
     parameters: hostParameters,
-    body: z.strictObject({ lost: z.boolean().default(false), reason: reason.optional() }),
-    response: z.object({ failedOver: z.array(z.string()), withoutCopy: z.array(z.string()).describe('Volumes whose only copy was on the host.') }),
+    body: z.strictObject({
+      lost: z.boolean().default(false).describe('The operator’s word that the host does not run and does not come back.'),
+      abandonVolumes: z.boolean().default(false).describe('Give up volumes whose only copy is on the lost host; without it they keep it in the cluster.'),
+      reason: reason.optional(),
+    }),
+    response: z.object({ failedOver: z.array(z.string()), withoutCopy: z.array(z.string()).describe('Volumes that were given up.') }),
   },
 });

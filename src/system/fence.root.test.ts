@@ -260,6 +260,19 @@ describe.runIf(process.env[isolated] !== undefined)('fence, isolated', () => {
     mine.stdin.end();
   });
 
+  it('leaves an engine alone that merely sees the volume, and not one that has a file of it open', async () => {
+    execFileSync('mkfifo', [join(scratch, 'nothing')]);
+    const engine = (before: string) =>
+      start(
+        `exec unshare --mount --propagation private bash -c '${before} printf dockerd > /proc/self/comm; ${sayStarted}; read line <> ${scratch}/nothing'`,
+      );
+    const idle = await engine('');
+    const busy = await engine(`exec 3> ${target.mountPoint}/file;`);
+    expect(await fence.freeze([target])).toEqual([{ users: [{ processNumber: busy, name: 'dockerd', how: 'signal' }], problem: null }]);
+    expect(await fence.kill([target])).toMatchObject([{ problem: null }]);
+    expect([hasEnded(busy), stateOf(idle)]).toEqual([true, 'S']);
+  });
+
   it('has nothing to do where nothing is', async () => {
     const absent = { path: join(pool, 'absent'), mountPoint: join(scratch, 'mounts', 'absent') };
     expect(await fence.freeze([absent, target])).toEqual([

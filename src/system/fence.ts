@@ -32,7 +32,7 @@ const pollMilliseconds = [1, 1, 2, 4, 8, 16, 32, 64] as const;
  */
 const engines = /^(?:systemd|dockerd|containerd|containerd-shim.*|conmon|crio|kubelet|podman)$/;
 
-/** Stops processes by the freezer of their cgroup, or by signal. See docs/adr/0006. */
+/** Stops processes by the freezer of their cgroup, or by signal. See docs/adr/0007. */
 export function createFence(options: FenceOptions): Fence {
   const marks = createFenceMarks(options.marksDirectory);
   return {

@@ -18,7 +18,7 @@ beforeAll(async () => {
 
 afterAll(() => cluster?.[Symbol.asyncDispose]());
 
-const inspect = (volume: string): Promise<Volume> => cluster.json<Volume>(h1, 'volume', 'inspect', volume);
+const inspect = async (volume: string): Promise<Volume> => (await cluster.json<{ volume: Volume }>(h1, 'volume', 'inspect', volume)).volume;
 const mountPointOf = (id: string): string => `/var/lib/supercargo/mounts/${id}`;
 
 async function mountTable(host: Host): Promise<string> {

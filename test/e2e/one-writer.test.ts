@@ -24,7 +24,7 @@ afterAll(() => cluster?.[Symbol.asyncDispose]());
 
 const countingScript = 'i=0; while :; do i=$((i+1)); echo $i >> /data/count; usleep 10000; done';
 
-const inspect = (volume: string): Promise<Volume> => cluster.json<Volume>(h1, 'volume', 'inspect', volume);
+const inspect = async (volume: string): Promise<Volume> => (await cluster.json<{ volume: Volume }>(h1, 'volume', 'inspect', volume)).volume;
 const mountPointOf = (id: string): string => `/var/lib/supercargo/mounts/${id}`;
 const livePathOf = (id: string): string => `/var/lib/supercargo/pool/volumes/${id}/live`;
 

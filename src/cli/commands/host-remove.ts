@@ -21,6 +21,7 @@ export function addRemoveHostCommand(host: Command, cli: Cli): void {
     .argument('<host>', 'name or identifier', reference('host'))
     .option('--lost', 'your word that the host does not run: replicas take its volumes over')
     .option('--reason <text>', 'why; recorded, and needed with --lost')
+    .option('--abandon-volumes', 'with --lost: also give up the volumes whose only copy is on that host')
     .option('--yes', 'do not ask')
     .addHelpText(
       'after',
@@ -32,10 +33,11 @@ export function addRemoveHostCommand(host: Command, cli: Cli): void {
 interface RemoveOptions {
   lost?: boolean;
   reason?: string;
+  abandonVolumes?: boolean;
   yes?: boolean;
 }
 
-async function removeHost(cli: Cli, word: string, { lost = false, reason = '', yes = false }: RemoveOptions): Promise<void> {
+async function removeHost(cli: Cli, word: string, { lost = false, reason = '', abandonVolumes = false, yes = false }: RemoveOptions): Promise<void> {
   const { output } = cli;
   if (lost && reason.trim() === '') {
     throw new SupercargoError('invalid-option', 'A lost host is removed on your word alone, which needs a reason; it is recorded.', {
@@ -55,12 +57,12 @@ async function removeHost(cli: Cli, word: string, { lost = false, reason = '', y
     const refusal = lost ? null : refusalOf(host, content);
     if (refusal !== null) throw refusal;
     await requireConsent(cli, { preview, question: `Remove host ${host.name}?`, yes });
-    const body = { lost, ...(reason.trim() === '' ? {} : { reason }) };
+    const body = { lost, abandonVolumes, ...(reason.trim() === '' ? {} : { reason }) };
     const outcome = await api.removeHost({ parameters: { host: word }, body }, { timeoutMilliseconds: removeTimeoutMilliseconds });
     output.result({ host: host.name, ...outcome }, () => [
       `Host ${host.name} is removed.`,
       ...(outcome.failedOver.length > 0 ? [`Taken over by replicas: ${outcome.failedOver.join(', ')}`] : []),
-      ...(outcome.withoutCopy.length > 0 ? [`Without any copy now: ${outcome.withoutCopy.join(', ')}`] : []),
+      ...(outcome.withoutCopy.length > 0 ? [`Given up, with their data: ${outcome.withoutCopy.join(', ')}`] : []),
     ]);
   });
 }

@@ -10,6 +10,8 @@ export interface ClusterOptions {
   /** Environment of the daemons: see src/compose/settings.ts. By host name, or for all under "all". */
   environment?: Record<string, Record<string, string>>;
   dockerArguments?: string[];
+  /** Pools on disks of their own, of this size, whose page cache a power cut loses; then `rack` is a folder on xfs. */
+  disks?: { size: string; rack: string };
 }
 
 export interface DaemonStatus {
@@ -44,6 +46,7 @@ export class Cluster implements AsyncDisposable {
       hosts: options.hosts,
       image: true,
       ...(options.dockerArguments === undefined ? {} : { dockerArguments: options.dockerArguments }),
+      ...(options.disks === undefined ? {} : { disks: options.disks.size, rack: options.disks.rack }),
     });
     const cluster = new Cluster(lab, options);
     try {
@@ -72,8 +75,9 @@ export class Cluster implements AsyncDisposable {
 
   /** Starts the daemon of a host; resolves when it serves. */
   async up(host: Host, environment: Record<string, string> = {}): Promise<void> {
-    const { environment: configured = {}, poolSize = '512M' } = this.#options;
-    await host.run(['supercargo', 'up', '--detach', '--address', host.address, '--pool-size', poolSize, '--log-level', 'debug'], {
+    const { environment: configured = {}, poolSize = '512M', disks } = this.#options;
+    const pool = disks === undefined ? ['--pool-size', poolSize] : ['--pool-device', await host.disk()];
+    await host.run(['supercargo', 'up', '--detach', '--address', host.address, ...pool, '--log-level', 'debug'], {
       environment: { ...configured['all'], ...configured[host.name], ...environment },
     });
   }

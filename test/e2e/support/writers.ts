@@ -1,6 +1,5 @@
 import { TEST_IMAGE } from '../../../testbed/lab.ts';
 import type { Host } from '../../../testbed/lab.ts';
-import type { Cluster } from './cluster.ts';
 
 /** A record that a container was told is safe (its fsync returned), and when the engine heard of it. Nanoseconds since 1970, one clock for all hosts. */
 export interface Acknowledgement {
@@ -21,11 +20,9 @@ while :; do n=$((n+1)); echo "${name} $n" >> /data/records && sync /data/records
 export class Writer {
   readonly host: Host;
   readonly name: string;
-  readonly #cluster: Cluster;
   readonly #volume: string;
 
-  constructor(cluster: Cluster, host: Host, name: string, volume: string) {
-    this.#cluster = cluster;
+  constructor(host: Host, name: string, volume: string) {
     this.host = host;
     this.name = name;
     this.#volume = volume;
@@ -61,12 +58,6 @@ export class Writer {
 
   async remove(): Promise<void> {
     await this.host.docker('rm', '-f', this.name);
-  }
-
-  /** All records in the volume, read by a new container on the host. */
-  async readAll(): Promise<string[]> {
-    const { stdout } = await this.#cluster.inContainer(this.host, this.#volume, 'cat /data/records');
-    return stdout.split('\n').filter(Boolean);
   }
 }
 

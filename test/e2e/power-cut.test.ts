@@ -1,0 +1,78 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { VolumeStatus } from '../../src/protocol/protection-routes.ts';
+import type { Host } from '../../testbed/lab.ts';
+import { run, waitUntil } from '../../testbed/process.ts';
+import { Cluster } from './support/cluster.ts';
+import { volumeRecord } from './support/invariants.ts';
+import { Writer } from './support/writers.ts';
+
+let folder: string;
+let cluster: Cluster;
+let h1: Host;
+let h2: Host;
+
+// A file system that clones files: one clone of a host's disk is one instant of it, without what was in the page cache.
+beforeAll(async () => {
+  folder = await mkdtemp('/var/tmp/power-cut-');
+  await run(['truncate', '--size', '6G', join(folder, 'image')]);
+  await run(['mkfs.xfs', '-q', join(folder, 'image')]);
+  await mkdir(join(folder, 'mount'));
+  await run(['mount', '-o', 'loop', join(folder, 'image'), join(folder, 'mount')]);
+  cluster = await Cluster.start({
+    hosts: 3,
+    disks: { size: '512M', rack: join(folder, 'mount', 'rack') },
+    environment: { all: { SUPERCARGO_SESSION: '5000' } },
+  });
+  [h1, h2] = [cluster.host('h1'), cluster.host('h2')];
+  for (const failover of ['auto', 'manual']) {
+    await cluster.run(h1, 'class', 'set', failover, '--replicas', '1', '--interval', '1s', '--failover', failover);
+  }
+});
+afterAll(async () => {
+  await cluster[Symbol.asyncDispose]();
+  await run(['umount', join(folder, 'mount')]);
+  await rm(folder, { recursive: true });
+});
+
+const status = (volume: string) => cluster.query<VolumeStatus>(h1, `/v1/volumes/${volume}/status`);
+
+async function written(volume: string): Promise<Writer> {
+  await cluster.createVolume(h2, volume, `class=${volume}`);
+  const writer = new Writer(h2, `on-${volume}`, volume);
+  await writer.start();
+  const isReplica = ({ role, snapshot }: VolumeStatus['copies'][number]): boolean => role === 'replica' && snapshot !== null;
+  await waitUntil('there is a replica', async () => (await status(volume)).copies.some(isReplica), 60_000);
+  return writer;
+}
+
+async function recordsOn(host: Host, volume: string): Promise<Set<string>> {
+  return new Set((await cluster.inContainer(host, volume, 'cat /data/records')).stdout.split('\n'));
+}
+
+test('a power cut that loses the page cache of the holder loses nothing that was acknowledged; what has failed over lost what was told at most', async () => {
+  const writers = { auto: await written('auto'), manual: await written('manual') };
+  await h2.powerCut();
+  await waitUntil('a replica takes over', async () => (await volumeRecord(cluster, h1, 'auto')).epoch === 2, 60_000);
+  await cluster.boot(h2);
+  await cluster.connected();
+  const acknowledged = async (writer: Writer) => (await writer.outcome()).acknowledged;
+  const manual = await acknowledged(writers.manual);
+  const onHolder = await recordsOn(h2, 'manual');
+  expect(manual.length).toBeGreaterThan(10);
+  expect(manual.filter(({ record }) => !onHolder.has(record))).toEqual([]);
+
+  const auto = await acknowledged(writers.auto);
+  const { lastFailover } = await volumeRecord(cluster, h1, 'auto');
+  const where = await cluster.query<{ host: string }>(h1, '/v1/where/auto');
+  const present = await recordsOn(cluster.host(where.host), 'auto');
+  const takenAt = BigInt(Date.parse(lastFailover?.snapshotTakenAt ?? '')) * 1_000_000n;
+  expect(auto.filter(({ record, at }) => at < takenAt && !present.has(record))).toEqual([]);
+  // The cut disk had all that was acknowledged, and keeps it.
+  await waitUntil('the old copy is kept', async () => (await cluster.volumeOn(h2, 'auto'))?.live === 'absent', 60_000);
+  const { diverged } = await volumeRecord(cluster, h1, 'auto');
+  await cluster.run(h1, 'volume', 'restore', 'auto', diverged.at(-1)?.snapshot ?? '', 'kept');
+  const kept = await recordsOn(h2, 'kept');
+  expect(auto.filter(({ record }) => !kept.has(record))).toEqual([]);
+});
