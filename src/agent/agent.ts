@@ -49,7 +49,12 @@ export class Agent {
     });
     const { signal } = this.#stop;
     const actorOf = (volume: string): VolumeActor => this.#actorOf(volume);
-    this.#running = Promise.all([this.#context.view.run(signal), keepSession(this.#context, signal), keepReplicated(this.#context, actorOf, signal), this.#patrol(signal)]);
+    this.#running = Promise.all([
+      this.#context.view.run(signal),
+      keepSession(this.#context, signal),
+      keepReplicated(this.#context, actorOf, signal),
+      this.#patrol(signal),
+    ]);
   }
 
   /** Ends what is under way at a safe place. Volumes stay mounted: their containers go on. */

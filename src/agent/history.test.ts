@@ -9,7 +9,7 @@ describe('random histories of containers, operators, crashes and a bad network',
   it.each(Array.from({ length: count }, (_, index) => firstSeed + index))(
     'seed %d: one writer, nothing acknowledged is lost, nothing is stuck',
     async (seed) => {
-      await expect(playHistory({ seed, hosts: 2 + (seed % 2), steps: 40 })).resolves.toBeUndefined();
+      await expect(playHistory({ seed, hosts: 2 + (seed % 3), hours: 0.1 })).resolves.toMatchObject({ excusedWrites: expect.any(Number) as number });
     },
   );
 });

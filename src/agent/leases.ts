@@ -73,9 +73,13 @@ export class Leases {
     while (!this.mayWrite(volume.id, epoch)) {
       const now = clock.monotonicMilliseconds();
       if (now >= end) {
-        throw new SupercargoError('name-server-unreachable', `The name server has not confirmed that this host may go on with volume "${volume.name}".`, {
-          hint: 'Its class has automatic failover, so it is used only while the name server can be heard. Try again when it is back.',
-        });
+        throw new SupercargoError(
+          'name-server-unreachable',
+          `The name server has not confirmed that this host may go on with volume "${volume.name}".`,
+          {
+            hint: 'Its class has automatic failover, so it is used only while the name server can be heard. Try again when it is back.',
+          },
+        );
       }
       // An answer that does not confirm this volume must not make us ask again at once, and for ever.
       if (now >= askAt) {
@@ -134,7 +138,9 @@ export class Leases {
    */
   async #arm(claims: readonly LeaseClaim[], sentAt: number): Promise<void> {
     if (claims.length === 0) return;
-    const states = (await Promise.all(this.#context.guardians.map((guardian) => this.#tell(async () => guardian.states())))).flatMap((each) => each ?? []);
+    const states = (await Promise.all(this.#context.guardians.map((guardian) => this.#tell(async () => guardian.states())))).flatMap(
+      (each) => each ?? [],
+    );
     for (const claim of claims) {
       const known = states.filter(({ volume, epoch }) => volume === claim.volume && epoch === claim.epoch).map(({ until }) => until);
       const unknown = sentAt + (this.#heldBefore.has(claim.volume) ? freezeLeadMilliseconds : this.#sessionMilliseconds);

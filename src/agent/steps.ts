@@ -89,9 +89,13 @@ async function fenceLive(context: AgentContext, volume: Volume, why: string): Pr
   const target = { path: driver.livePath(volume.id), mountPoint: mountPointOf(context, volume.id) };
   const [outcome] = await fence.kill([target]);
   if (outcome === undefined || outcome.problem !== null) {
-    throw new SupercargoError('volume-in-use', `What uses the old copy of volume "${volume.name}" cannot be stopped: ${outcome?.problem ?? 'unknown'}.`, {
-      hint: `Stop it by hand on ${context.self.name}.`,
-    });
+    throw new SupercargoError(
+      'volume-in-use',
+      `What uses the old copy of volume "${volume.name}" cannot be stopped: ${outcome?.problem ?? 'unknown'}.`,
+      {
+        hint: `Stop it by hand on ${context.self.name}.`,
+      },
+    );
   }
   if (outcome.users.length > 0) log.warn({ volume: volume.name, users: outcome.users, why }, 'ended what used a copy that does not count any more');
   await leases.forget(volume.id);

@@ -159,7 +159,9 @@ export class TransferServer {
     const grant = state.grant(ticket.volume);
     const holds = volume !== null && currentHost(volume.placement) === this.#context.self.id && grant?.state !== 'released';
     if (!holds || volume.epoch !== ticket.epoch || grant?.epoch !== ticket.epoch || !volume.lineage.some((entry) => entry.snapshot === snapshot)) {
-      throw new SupercargoError('stale-epoch', 'This host does not hold the volume under the epoch of the ticket.', { hint: 'It is asked for again.' });
+      throw new SupercargoError('stale-epoch', 'This host does not hold the volume under the epoch of the ticket.', {
+        hint: 'It is asked for again.',
+      });
     }
   }
 

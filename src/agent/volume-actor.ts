@@ -180,8 +180,7 @@ export class VolumeActor {
         id: this.id,
         volume,
         startReceiving: (move: string) => this.#startReceiving(move, (signal) => receiveMove(this.#context, this, move, signal)),
-        startReplica: (replicated: Volume) =>
-          this.#startReceiving(replicaTask, (signal) => receiveReplica(this.#context, replicated, signal)),
+        startReplica: (replicated: Volume) => this.#startReceiving(replicaTask, (signal) => receiveReplica(this.#context, replicated, signal)),
         complain: (problem: string) => {
           complaint = new SupercargoError('data-missing', problem, { hint: 'supercargo doctor shows what is wrong with this host.' });
         },

@@ -27,12 +27,7 @@ const settings = z.object({
     .min(500)
     .default(2000)
     .describe('How much longer a lost holder is waited for, for clocks that do not run alike.'),
-  SUPERCARGO_REPLICA_GRACE: z.coerce
-    .number()
-    .int()
-    .min(1000)
-    .default(60_000)
-    .describe('A host that is away for less than this keeps its replicas.'),
+  SUPERCARGO_REPLICA_GRACE: z.coerce.number().int().min(1000).default(60_000).describe('A host that is away for less than this keeps its replicas.'),
   SUPERCARGO_USER_REMAPPING: z
     .enum(['0', '1'])
     .default('0')

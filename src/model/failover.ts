@@ -121,7 +121,9 @@ export function withProtection(volume: Volume, protection: Protection): Volume {
  */
 export function recordDiverged(volume: Volume, diverged: DivergedCopy): Volume {
   if (diverged.epoch >= volume.epoch) {
-    throw new SupercargoError('wrong-state', `Epoch ${diverged.epoch} of volume "${volume.name}" has not ended.`, { hint: 'Look at the volume again.' });
+    throw new SupercargoError('wrong-state', `Epoch ${diverged.epoch} of volume "${volume.name}" has not ended.`, {
+      hint: 'Look at the volume again.',
+    });
   }
   if (volume.diverged.some((each) => each.snapshot === diverged.snapshot)) return volume;
   // What a host had written last under an epoch holds all that it had written before under it.

@@ -90,7 +90,7 @@ export const copyRecord = z.object({
 export type Copy = z.infer<typeof copyRecord>;
 
 /** A snapshot that belongs to the one history of the volume: all of it was written by the holders of their time. */
-export const lineageEntry = z.object({
+const lineageEntry = z.object({
   snapshot: identifier,
   epoch: epoch.describe('Whose holder made it.'),
   takenAt: timestamp,
@@ -99,7 +99,7 @@ export const lineageEntry = z.object({
 export type LineageEntry = z.infer<typeof lineageEntry>;
 
 /** What a host had written that did not become part of the volume's history, because another copy had taken over: kept until an operator decides. */
-export const divergedCopy = z.object({
+const divergedCopy = z.object({
   host: identifier,
   snapshot: identifier,
   epoch: epoch.describe('The epoch under which it was written.'),
@@ -107,7 +107,7 @@ export const divergedCopy = z.object({
 });
 export type DivergedCopy = z.infer<typeof divergedCopy>;
 
-export const failoverRecord = z.object({
+const failoverRecord = z.object({
   from: identifier,
   to: identifier,
   fromEpoch: epoch,

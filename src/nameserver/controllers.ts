@@ -109,7 +109,8 @@ class Round {
         this.#told.set(action.volume, action.reason);
         await context.repository.transact(async (transaction) => {
           const volume = await transaction.get(keys.volume(action.volume), volumeRecord);
-          if (volume !== undefined) transaction.record('volume.waits', volume.name, 'name server', `Volume "${volume.name}" waits: ${action.reason}.`);
+          if (volume !== undefined)
+            transaction.record('volume.waits', volume.name, 'name server', `Volume "${volume.name}" waits: ${action.reason}.`);
         });
       }
     }

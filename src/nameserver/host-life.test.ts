@@ -51,9 +51,23 @@ async function pass(milliseconds: number, ...hosts: string[]): Promise<void> {
 const create = (name: string, host: string, more: object = {}) => server.as(null).createVolume({ body: { name, host, ...more } });
 const get = (name: string) => server.as(null).getVolume({ parameters: { volume: name } });
 const movesFrom = async (host: string) => (await server.as(null).listMoves({})).items.filter(({ from }) => from === host);
-const removeHost = (host: string, lost = false) =>
-  server.as(null).removeHost({ parameters: { host }, body: lost ? { lost, reason: 'stolen' } : { lost } });
+const removeHost = (host: string, lost = false, abandonVolumes = false) =>
+  server.as(null).removeHost({ parameters: { host }, body: { lost, abandonVolumes, ...(lost ? { reason: 'stolen' } : {}) } });
 const drain = (host: string) => server.as(null).drainHost({ parameters: { host } });
+
+/** A volume whose holder h1 was replaced by h2, and has kept what it had written as a snapshot. */
+async function diverged(): Promise<{ id: string; kept: string }> {
+  const { id } = await create('data', h1);
+  const [snapshot, kept] = [newIdentifier('snp'), newIdentifier('snp')];
+  const takenAt = new Date(clock.wallMilliseconds()).toISOString();
+  await server.as(h1).recordSnapshot({ parameters: { volume: id }, body: { epoch: 1, snapshot, bytes: 1, takenAt } });
+  await server.as(h2).reportCopy({ parameters: { volume: id }, body: { copy: { kind: 'replica', snapshots: [snapshot] } } });
+  await pass(sessionMilliseconds + 1000, h2, h3);
+  await server.as(null).failOver({ parameters: { volume: id }, body: { reason: 'off', holderIsOff: true } });
+  await beat(h1);
+  await server.as(h1).recordDiverged({ parameters: { volume: id }, body: { epoch: 1, snapshot: kept } });
+  return { id, kept };
+}
 
 describe('a host that was removed', () => {
   it('is refused whatever it calls, and its watch ends', async () => {
@@ -85,11 +99,15 @@ describe('a host that was removed', () => {
 });
 
 describe('a host that is lost', () => {
-  it('takes volumes along of which there is no other copy, and they are named', async () => {
+  it('takes volumes along of which there is no other copy if the operator says so, and they are named', async () => {
     const { id } = await create('only', h1);
     await server.as(h2).reportCopy({ parameters: { volume: 'only' }, body: { copy: { kind: 'replica', snapshots: [] } } });
     await pass(sessionMilliseconds + 1000, h2, h3);
-    expect(await removeHost('h1', true)).toEqual({ failedOver: [], withoutCopy: ['only'] });
+    await expect(removeHost('h1', true)).rejects.toMatchObject({
+      code: 'data-missing',
+      hint: expect.stringContaining('--abandon-volumes') as string,
+    });
+    expect(await removeHost('h1', true, true)).toEqual({ failedOver: [], withoutCopy: ['only'] });
     await expect(get('only')).rejects.toMatchObject({ code: 'not-found' });
     // What is left elsewhere, if only a directory, is deleted by its host before the record goes.
     expect(await get(id)).toMatchObject({ placement: { state: 'removing', confirmed: true }, copies: [{ host: h2 }] });
@@ -104,7 +122,7 @@ describe('a host that is lost', () => {
     await server.as(h1).recordSnapshot({ parameters: { volume: id }, body: { epoch: 1, snapshot, bytes: 1, takenAt } });
     await server.as(h2).reportCopy({ parameters: { volume: id }, body: { copy: { kind: 'replica', snapshots: [snapshot] } } });
     await pass(sessionMilliseconds + 1000, h3);
-    await expect(removeHost('h1', true)).rejects.toMatchObject({ code: 'data-missing', message: expect.stringContaining('h2') as string });
+    await expect(removeHost('h1', true, true)).rejects.toMatchObject({ code: 'data-missing', message: expect.stringContaining('h2') as string });
     expect((await get('data')).placement).toMatchObject({ state: 'held', host: h1 });
     await beat(h2);
     expect(await removeHost('h1', true)).toEqual({ failedOver: ['data'], withoutCopy: [] });
@@ -119,7 +137,73 @@ describe('a host that is lost', () => {
   });
 });
 
+describe('a host that stays', () => {
+  it('is the one that the name server runs on', async () => {
+    const own = await server.addHost('own', true);
+    await expect(removeHost('own')).rejects.toMatchObject({ code: 'wrong-state', message: expect.stringContaining('name server') as string });
+    expect((await server.as(null).getHost({ parameters: { host: 'own' } })).id).toBe(own);
+  });
+
+  it('is one with something that an operator has not decided on yet', async () => {
+    const { kept } = await diverged();
+    await expect(removeHost('h1')).rejects.toMatchObject({ message: expect.stringContaining(kept) as string });
+    await clock.advance(sessionMilliseconds + 100);
+    await beat(h2, h3);
+    await removeHost('h1', true);
+    expect((await get('data')).diverged).toEqual([]);
+  });
+});
+
+describe('a host that is removed while a volume is made on it', () => {
+  it('is not removed, or does not get it', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const [made, removed] = await Promise.allSettled([create(`v${round}`, 'h3'), removeHost('h3')]);
+      const { placement } = await get(`v${round}`).catch(() => ({ placement: null }));
+      const hosts = (await server.as(null).listHosts({})).items.map(({ id }) => id);
+      expect([made.status, removed.status]).toContain('fulfilled');
+      if (placement?.state === 'held') expect(hosts).toContain(placement.host);
+      if (removed.status === 'rejected') expect(await server.as(null).getHost({ parameters: { host: 'h3' } })).toMatchObject({ state: 'active' });
+      else h3 = await server.addHost('h3');
+      if (placement?.state === 'held') return;
+    }
+  });
+});
+
+describe('a removed volume whose last copy was on a host that is lost', () => {
+  it('is gone with it', async () => {
+    const { id } = await create('data', h1);
+    const removing = server.as(null).removeVolume({ parameters: { volume: 'data' } });
+    await clock.advance(10);
+    await server.as(h1).confirmRemoval({ parameters: { volume: id } });
+    await removing;
+    await pass(sessionMilliseconds + 1000, h2, h3);
+    expect((await get(id)).copies).toHaveLength(1);
+    await removeHost('h1', true);
+    await expect(get(id)).rejects.toMatchObject({ code: 'not-found' });
+  });
+});
+
 describe('a host that is drained', () => {
+  it('keeps its labels, and its state when it gets others', async () => {
+    await server.as(null).labelHost({ parameters: { host: 'h1' }, body: { labels: { zone: 'a' } } });
+    await drain('h1');
+    await server.as(null).labelHost({ parameters: { host: 'h1' }, body: { labels: { zone: 'b' } } });
+    expect(await server.as(null).getHost({ parameters: { host: 'h1' } })).toMatchObject({ state: 'draining', labels: { zone: 'b' } });
+  });
+
+  it('is refused with the sizes of what fits nowhere, and with the replicas that nobody else can have', async () => {
+    await create('big', h1, { sizeBytes: 5 * 1024 * 1024 });
+    await expect(drain('h1')).rejects.toMatchObject({ message: expect.stringContaining('"big" (5.0 MiB)') as string });
+    const protection = { replicas: 2, intervalMilliseconds: 5000, failover: 'manual' as const };
+    const body = { description: '', driver: 'btrfs', sizeBytes: null, maximumSizeBytes: null, protection };
+    await server.as(null).putClass({ parameters: { class: 'twice' }, body });
+    await create('safe', h1, { class: 'twice' });
+    await pass(4000, h1, h2, h3);
+    expect((await get('safe')).replicas.sort()).toEqual([h2, h3].sort());
+    await expect(drain('h2')).rejects.toMatchObject({ message: expect.stringContaining('replicas of "safe"') as string });
+    expect(await server.as(null).getHost({ parameters: { host: 'h2' } })).toMatchObject({ state: 'active' });
+  });
+
   it('takes no volume that is not there yet', async () => {
     await create('here', h1);
     await create('there', h2);
@@ -158,19 +242,6 @@ describe('a host that is drained', () => {
 });
 
 describe('what a replaced holder has kept', () => {
-  async function diverged(): Promise<{ id: string; kept: string }> {
-    const { id } = await create('data', h1);
-    const [snapshot, kept] = [newIdentifier('snp'), newIdentifier('snp')];
-    const takenAt = new Date(clock.wallMilliseconds()).toISOString();
-    await server.as(h1).recordSnapshot({ parameters: { volume: id }, body: { epoch: 1, snapshot, bytes: 1, takenAt } });
-    await server.as(h2).reportCopy({ parameters: { volume: id }, body: { copy: { kind: 'replica', snapshots: [snapshot] } } });
-    await pass(sessionMilliseconds + 1000, h2, h3);
-    await server.as(null).failOver({ parameters: { volume: id }, body: { reason: 'off', holderIsOff: true } });
-    await beat(h1);
-    await server.as(h1).recordDiverged({ parameters: { volume: id }, body: { epoch: 1, snapshot: kept } });
-    return { id, kept };
-  }
-
   it('is not given up before the volume that is made from it is there', async () => {
     const { kept } = await diverged();
     await server.as(null).createVolume({ body: { name: 'before', from: { volume: 'data', snapshot: kept } } });

@@ -142,7 +142,10 @@ describe('a holder that is not heard', () => {
     await replicatedVolume('calm');
     await pass(sessionMilliseconds * 4, h2, h3);
     expect(await holder()).toBe(h1);
-    expect(await server.as(null).getVolumeStatus({ parameters: { volume: 'data' } })).toMatchObject({ healthy: false, next: /volume failover data --to h2/ });
+    expect(await server.as(null).getVolumeStatus({ parameters: { volume: 'data' } })).toMatchObject({
+      healthy: false,
+      next: /volume failover data --to h2/,
+    });
   });
 
   it('keeps a volume that was put under automatic failover without its word', async () => {
@@ -248,7 +251,9 @@ describe('replicas', () => {
 describe('a host', () => {
   it('that is drained gets nothing new, loses what it has, and can then be removed', async () => {
     await replicatedVolume('safe');
-    await expect(server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: false, abandonVolumes: false } })).rejects.toMatchObject({ code: 'wrong-state' });
+    await expect(server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: false, abandonVolumes: false } })).rejects.toMatchObject({
+      code: 'wrong-state',
+    });
     expect(await server.as(null).drainHost({ parameters: { host: 'h1' } })).toMatchObject({ held: 1 });
     await pass(2000, h1, h2, h3);
     expect((await volumeNow()).placement).toMatchObject({ state: 'moving', from: h1, to: h2 });
@@ -259,7 +264,9 @@ describe('a host', () => {
 
   it('is not drained if what it has fits nowhere', async () => {
     await server.as(h1).createVolume({ body: { name: 'big', host: h1, sizeBytes: 5_000_000 } });
-    await expect(server.as(null).drainHost({ parameters: { host: 'h1' } })).rejects.toMatchObject({ message: expect.stringContaining('"big"') as string });
+    await expect(server.as(null).drainHost({ parameters: { host: 'h1' } })).rejects.toMatchObject({
+      message: expect.stringContaining('"big"') as string,
+    });
   });
 
   it('that is given up as lost leaves its volumes to the newest copies, and whoever has its name later inherits nothing', async () => {
@@ -278,7 +285,9 @@ describe('a host', () => {
   it('is not given up while it has the only copy of something', async () => {
     await server.as(h1).createVolume({ body: { name: 'data', host: h1 } });
     await pass(sessionMilliseconds + 1000, h2, h3);
-    await expect(server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: true, abandonVolumes: false, reason: 'stolen' } })).rejects.toMatchObject({
+    await expect(
+      server.as(null).removeHost({ parameters: { host: 'h1' }, body: { lost: true, abandonVolumes: false, reason: 'stolen' } }),
+    ).rejects.toMatchObject({
       code: 'data-missing',
       message: expect.stringContaining('"data"') as string,
     });

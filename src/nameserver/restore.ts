@@ -12,7 +12,9 @@ import type { Repository } from './repository.ts';
  */
 export async function requireRestored(repository: Repository, source: Volume, snapshot: string | null): Promise<void> {
   const volumes = await repository.list(keys.volumes, volumeRecord);
-  const waiting = volumes.find((volume) => isWaiting(volume) && volume.origin?.volume === source.id && (snapshot ?? volume.origin.snapshot) === volume.origin.snapshot);
+  const waiting = volumes.find(
+    (volume) => isWaiting(volume) && volume.origin?.volume === source.id && (snapshot ?? volume.origin.snapshot) === volume.origin.snapshot,
+  );
   if (waiting === undefined) return;
   throw new SupercargoError('wrong-state', `Volume "${waiting.name}" is still being made from what was kept of volume "${source.name}".`, {
     hint: `Wait until its host has done that: supercargo volume inspect ${waiting.name}`,

@@ -31,7 +31,8 @@ export async function takeOver(context: NameServerContext, request: TakeoverRequ
     const volume = await transaction.get(keys.volume(request.volume), volumeRecord);
     if (volume?.placement.state !== 'held' || volume.placement.host !== request.from) throw changed('The volume is not held by that host any more.');
     await requireSilence(transaction, request.from, volume);
-    if ((await transaction.get(keys.session(request.to), z.unknown())) === undefined) throw changed('The host that was to take over does not answer.');
+    if ((await transaction.get(keys.session(request.to), z.unknown())) === undefined)
+      throw changed('The host that was to take over does not answer.');
     if (request.holderIsOff !== true && (volume.leasedEpoch !== volume.epoch || volume.protection.failover !== 'auto')) {
       throw changed('The holder has not promised to stop by itself.');
     }

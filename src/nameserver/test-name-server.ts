@@ -53,10 +53,10 @@ export class TestNameServer {
     return this.#server.run(signal);
   }
 
-  /** Enrols a host, not the name server's own. @returns its identifier */
-  async addHost(name: string): Promise<string> {
+  /** Enrols a host. @param own whether the name server itself runs there @returns its identifier */
+  async addHost(name: string, own = false): Promise<string> {
     const { host } = await enrolLocalHost(this.#server.context, { name, address: `${name}:7472`, request: `request of ${name}` }, null);
-    this.#server.context.localHost = null;
+    if (!own) this.#server.context.localHost = null;
     return host.id;
   }
 

@@ -68,7 +68,12 @@ function perform(facts: VolumeFacts, step: Step): VolumeFacts {
       return { ...facts, mounted: false, references: 0 };
     case 'keep-diverged': {
       const kept = volume && recordDiverged(volume, { host: self, snapshot: 's5', epoch: step.epoch, keptAt: now });
-      return { ...facts, volume: kept, snapshots: [...facts.snapshots, 's5'], grant: { epoch: step.epoch, state: 'released', move: null, snapshot: 's5' } };
+      return {
+        ...facts,
+        volume: kept,
+        snapshots: [...facts.snapshots, 's5'],
+        grant: { epoch: step.epoch, state: 'released', move: null, snapshot: 's5' },
+      };
     }
     case 'report-diverged':
       return { ...facts, volume: volume && recordDiverged(volume, { host: self, snapshot: step.snapshot, epoch: step.epoch, keptAt: now }) };
@@ -128,7 +133,8 @@ describe('plan and act', () => {
           const { facts, plans } = converge(start);
           expect(facts.live).not.toBe('writable');
           if (!plans.at(-1)?.includes('complain')) expect(facts.live).toBe('absent');
-          if (isReplicaOf(facts) && !plans.at(-1)?.includes('complain')) expect(facts.snapshots).toEqual(expect.arrayContaining(facts.volume?.lineage.slice(-1).map(({ snapshot }) => snapshot) ?? []));
+          if (isReplicaOf(facts) && !plans.at(-1)?.includes('complain'))
+            expect(facts.snapshots).toEqual(expect.arrayContaining(facts.volume?.lineage.slice(-1).map(({ snapshot }) => snapshot) ?? []));
         },
       ),
       { numRuns: 1000 },

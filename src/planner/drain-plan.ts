@@ -26,9 +26,12 @@ export function heldBy(volumes: readonly Volume[], host: string): Volume[] {
 
 /**
  * Where each volume of a host goes that is being emptied: to a host that has a copy, or else to the one with the most room, counting what was already put there.
- * `homeless` are those that fit nowhere.
+ * `homeless` are those that fit nowhere, and what each may take.
  */
-export function planDrain({ host, volumes, hosts, moves: open = [] }: DrainFacts): { moves: DrainMove[]; homeless: Volume[] } {
+export function planDrain({ host, volumes, hosts, moves: open = [] }: DrainFacts): {
+  moves: DrainMove[];
+  homeless: { volume: Volume; bytes: number }[];
+} {
   const sizeOf = sizesOn(host, volumes, hosts);
   const free = new Map(hosts.map((each) => [each.id, freeBytes(each)]));
   const take = (volume: Volume, to: string): void => {
@@ -39,13 +42,13 @@ export function planDrain({ host, volumes, hosts, moves: open = [] }: DrainFacts
     if (placement.state === 'moving' && open.some((move) => move.id === placement.move)) take(volume, placement.to);
   }
   const moves: DrainMove[] = [];
-  const homeless: Volume[] = [];
+  const homeless: { volume: Volume; bytes: number }[] = [];
   for (const volume of heldBy(volumes, host)) {
     const suitable = hosts.filter((each) => each.id !== host && each.state === 'active' && each.downMilliseconds === null);
     const roomy = suitable.filter((each) => hasCopy(volume, each.id) || (free.get(each.id) ?? 0) > sizeOf(volume));
     const preference = (each: KnownHost): (number | string)[] => [hasCopy(volume, each.id) ? 0 : 1, -(free.get(each.id) ?? 0), each.name];
     const [best] = roomy.sort((a, b) => compareInTurn(preference(a), preference(b)));
-    if (best === undefined) homeless.push(volume);
+    if (best === undefined) homeless.push({ volume, bytes: sizeOf(volume) });
     else {
       take(volume, best.id);
       moves.push({ volume, to: best.id });

@@ -78,7 +78,11 @@ function explainPlacement(facts: ExplainFacts): Verdict {
     case 'removing':
       return placement.confirmed
         ? { state: 'removed; its copies are being deleted', blockedBy: null, next: null }
-        : { state: 'being removed', blockedBy: `${placement.host === null ? 'nobody' : nameOf(hosts, placement.host)} has not confirmed yet`, next: null };
+        : {
+            state: 'being removed',
+            blockedBy: `${placement.host === null ? 'nobody' : nameOf(hosts, placement.host)} has not confirmed yet`,
+            next: null,
+          };
   }
 }
 
@@ -91,7 +95,11 @@ function explainLostHolder({ volume, hosts, now }: ExplainFacts, name: string): 
   }
   const seconds = Math.max(0, Math.round((now - Date.parse(best.newest.takenAt)) / 1000));
   if (volume.protection.failover === 'auto' && volume.leasedEpoch === volume.epoch) {
-    return { state, blockedBy: `${name} does not answer; ${best.host.name} takes over when its lease has ended`, next: 'Nothing: wait some seconds.' };
+    return {
+      state,
+      blockedBy: `${name} does not answer; ${best.host.name} takes over when its lease has ended`,
+      next: 'Nothing: wait some seconds.',
+    };
   }
   const order = `supercargo volume failover ${volume.name} --to ${best.host.name} --reason "…"`;
   return {
@@ -104,7 +112,8 @@ function explainLostHolder({ volume, hosts, now }: ExplainFacts, name: string): 
 function explainMove({ hosts, move }: ExplainFacts, from: string, to: string, placement: { from: string; to: string; move: string }): Verdict {
   const state = `moving from ${from} to ${to}`;
   const cancel = `supercargo move cancel ${placement.move}`;
-  if (isDown(hosts, placement.from)) return { state, blockedBy: `${from} does not answer`, next: `Start the agent on ${from}, or end the move: ${cancel}` };
+  if (isDown(hosts, placement.from))
+    return { state, blockedBy: `${from} does not answer`, next: `Start the agent on ${from}, or end the move: ${cancel}` };
   if (isDown(hosts, placement.to)) return { state, blockedBy: `${to} does not answer`, next: `Start the agent on ${to}, or end the move: ${cancel}` };
   if (move !== null && move.blockedBy.length > 0) {
     const users = move.blockedBy.map(({ kind, name }) => `${kind} ${name}`).join(', ');

@@ -24,7 +24,12 @@ function volume(copies: Record<string, string[]>, changes: Partial<Volume> = {})
     leasedEpoch: 4,
     placement: { state: 'held', host: 'a', base: null },
     protection: { replicas: 2, intervalMilliseconds: 1000, failover: 'auto' },
-    lineage: ['s1', 's2', 's3'].map((snapshot, index) => ({ snapshot, epoch: 4, takenAt: `2026-01-0${9 - index}T00:00:00.000Z`, bytes: 1000 - index })),
+    lineage: ['s1', 's2', 's3'].map((snapshot, index) => ({
+      snapshot,
+      epoch: 4,
+      takenAt: `2026-01-0${9 - index}T00:00:00.000Z`,
+      bytes: 1000 - index,
+    })),
     copies: Object.entries(copies).map(([id, snapshots]) => ({ host: id, kind: 'replica', snapshots })),
     ...changes,
   });
@@ -51,7 +56,11 @@ describe('the copy that takes over', () => {
   });
 
   it('is none that has nothing of the history: the volume waits, and says for whom', () => {
-    expect(plan(volume({ b: ['x1'], c: [] }))).toEqual({ do: 'wait', volume: 'vol_1', reason: expect.stringContaining('comes back with a') as string });
+    expect(plan(volume({ b: ['x1'], c: [] }))).toEqual({
+      do: 'wait',
+      volume: 'vol_1',
+      reason: expect.stringContaining('comes back with a') as string,
+    });
   });
 });
 

@@ -67,7 +67,7 @@ export interface FailoverFacts {
 }
 
 /** Whether a machine may let a replica take over: the holder has promised to stop at the end of its lease, and the lease and the margin are over. */
-export function hasRunOut(volume: Volume, holder: KnownHost | undefined, marginMilliseconds: number): boolean {
+function hasRunOut(volume: Volume, holder: KnownHost | undefined, marginMilliseconds: number): boolean {
   const promised = volume.protection.failover === 'auto' && volume.leasedEpoch === volume.epoch;
   return promised && holder?.downMilliseconds !== undefined && holder.downMilliseconds !== null && holder.downMilliseconds >= marginMilliseconds;
 }

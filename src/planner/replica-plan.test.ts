@@ -54,7 +54,9 @@ describe('replicas', () => {
 
   it('do not go to a host that is full, away or being emptied', () => {
     const full = { driver: 'btrfs', location: '', capacityBytes: 1000, usedBytes: 950 };
-    expect(plan([volume('v', [])], [host('a'), host('b', { pool: full }), host('c', { downMilliseconds: 1 }), host('d', { state: 'draining' })])).toEqual({});
+    expect(
+      plan([volume('v', [])], [host('a'), host('b', { pool: full }), host('c', { downMilliseconds: 1 }), host('d', { state: 'draining' })]),
+    ).toEqual({});
   });
 
   it('stay where they are during a short absence, and are replaced after a long one', () => {
@@ -94,7 +96,15 @@ describe('replicas', () => {
 
   it('share the room that a host has', () => {
     const few = [host('a'), host('b')];
-    expect(Object.keys(plan(['u', 'v', 'w'].map((name) => volume(name, [], { sizeBytes: 300 })), few, 9))).toEqual(['u', 'v']);
+    expect(
+      Object.keys(
+        plan(
+          ['u', 'v', 'w'].map((name) => volume(name, [], { sizeBytes: 300 })),
+          few,
+          9,
+        ),
+      ),
+    ).toEqual(['u', 'v']);
     expect(plan([volume('u', ['b'], { sizeBytes: 300 }), volume('v', [], { sizeBytes: 600 })], few, 9)).toEqual({});
   });
 
@@ -103,7 +113,9 @@ describe('replicas', () => {
     expect(Object.keys(plan(volumes, hosts))).toEqual(['u', 'v']);
     const begun = [volume('u', ['b']), volume('v', ['c']), volume('w', [])];
     expect(plan(begun, hosts)).toEqual({});
-    expect(planReplicas({ volumes: begun, hosts, graceMilliseconds, maximumBuilds: 2, stalled: new Set(['u b']) })).toEqual([{ volume: 'w', replicas: ['d'] }]);
+    expect(planReplicas({ volumes: begun, hosts, graceMilliseconds, maximumBuilds: 2, stalled: new Set(['u b']) })).toEqual([
+      { volume: 'w', replicas: ['d'] },
+    ]);
     expect(Object.keys(plan(begun, away('b', 1)))).toEqual(['w']);
     expect(plan(volumes, away('a', 1))).toEqual({});
   });

@@ -137,6 +137,18 @@ function rank(volume: Volume, { hosts, graceMilliseconds }: ReplicaFacts, ledger
   return suitable.sort((a, b) => compareInTurn(preference(a), preference(b)));
 }
 
+/** Volumes with a replica on a host that is to be emptied, which no other host can have in its place. */
+export function strandedReplicas(volumes: readonly Volume[], hosts: readonly KnownHost[], leaving: string): Volume[] {
+  const ledger: Ledger = { assigned: new Map(), promised: new Map(), buildsLeft: 0 };
+  const facts: ReplicaFacts = { volumes, hosts, graceMilliseconds: 0, maximumBuilds: 0 };
+  return volumes.filter((volume) => {
+    if (!volume.replicas.includes(leaving) || volume.replicas.length > volume.protection.replicas) return false;
+    const [best] = rank(volume, facts, ledger, [...volume.replicas, currentHost(volume.placement) ?? '']);
+    if (best !== undefined) enter(ledger, volume, best.id);
+    return best === undefined;
+  });
+}
+
 function hasRoom(volume: Volume, host: KnownHost, { promised }: Ledger): boolean {
   if (host.pool === null) return false;
   return freeBytes(host) - (promised.get(host.id) ?? 0) - bytesOf(volume) >= keptFreeShare * host.pool.capacityBytes;

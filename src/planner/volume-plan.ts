@@ -96,11 +96,7 @@ function planSuperseded(facts: VolumeFacts, volume: Volume): Step[] {
   if (!replaced) return [];
   if (grant.state !== 'released') {
     if (live === 'absent') return [complain('Another copy has taken over, and the live copy that was here is missing from the pool.')];
-    return [
-      { do: 'fence-live', why: 'another copy has taken over' },
-      { do: 'protect-live' },
-      { do: 'keep-diverged', epoch: grant.epoch },
-    ];
+    return [{ do: 'fence-live', why: 'another copy has taken over' }, { do: 'protect-live' }, { do: 'keep-diverged', epoch: grant.epoch }];
   }
   const { snapshot } = grant;
   if (snapshot === null || !snapshots.includes(snapshot)) return [];

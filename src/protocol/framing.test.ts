@@ -88,7 +88,10 @@ describe('a streamed answer', () => {
     const directory = await mkdtemp(join(tmpdir(), 'framing-'));
     const server = http.createServer();
     const sockets: Socket[] = [];
-    server.on('upgrade', (request, socket: Socket) => void (sockets.push(socket), answer(request, socket)));
+    server.on('upgrade', (request, socket: Socket) => {
+      sockets.push(socket);
+      answer(request, socket);
+    });
     await new Promise<void>((resolve) => server.listen(join(directory, 'socket'), resolve));
     try {
       await use(join(directory, 'socket'));
@@ -125,7 +128,7 @@ describe('a streamed answer', () => {
   });
 
   it('fails with the reason for which it was given up', async () => {
-    const begin = (_request: http.IncomingMessage, socket: Socket): void => void new FrameWriter(socket).flushHeaders();
+    const begin = (_request: http.IncomingMessage, socket: Socket): void => new FrameWriter(socket).flushHeaders();
     await served(begin, async (path) => {
       const giveUp = new AbortController();
       const response = await unixTransport(path, peer).stream({ method: 'GET', path: '/', signal: giveUp.signal });

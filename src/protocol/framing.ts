@@ -94,7 +94,7 @@ export class FrameReader extends Readable {
   }
 
   #take(chunk: Buffer): void {
-    for (let position = 0; position < chunk.length && !this.destroyed; ) {
+    for (let position = 0; position < chunk.length && !this.destroyed;) {
       if (this.#left === 0) {
         this.#takeHeader(chunk[position] ?? 0);
         position += 1;

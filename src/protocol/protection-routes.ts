@@ -13,7 +13,7 @@ const reason = z.string().min(1).max(1024).describe('Recorded with the change, f
 export const leaseClaim = z.strictObject({ volume: identifier, epoch });
 export type LeaseClaim = z.infer<typeof leaseClaim>;
 
-export const copyView = z.object({
+const copyView = z.object({
   host: z.string(),
   role: z.enum(['holder', 'replica', 'leftover']).describe('leftover: nobody asked for it; it goes when room is needed.'),
   status: z.enum(['up', 'down']),
@@ -25,7 +25,7 @@ export const copyView = z.object({
 export type CopyView = z.infer<typeof copyView>;
 
 /** A volume as people look at it: nothing is stuck in silence. */
-export const volumeStatus = z.object({
+const volumeStatus = z.object({
   volume: volumeRecord,
   state: z.string().describe('In a few words, for example "held by h1" or "waits for h1".'),
   healthy: z.boolean(),
@@ -36,7 +36,7 @@ export const volumeStatus = z.object({
 });
 export type VolumeStatus = z.infer<typeof volumeStatus>;
 
-export const failoverPreview = z.object({
+const failoverPreview = z.object({
   volume: z.string(),
   holder: z.string(),
   holderStatus: z.enum(['up', 'down']),
@@ -156,7 +156,10 @@ export const protectionRoutes = defineRoutes({
     parameters: hostParameters,
     body: z.strictObject({
       lost: z.boolean().default(false).describe('The operator’s word that the host does not run and does not come back.'),
-      abandonVolumes: z.boolean().default(false).describe('Give up volumes whose only copy is on the lost host; without it they keep it in the cluster.'),
+      abandonVolumes: z
+        .boolean()
+        .default(false)
+        .describe('Give up volumes whose only copy is on the lost host; without it they keep it in the cluster.'),
       reason: reason.optional(),
     }),
     response: z.object({ failedOver: z.array(z.string()), withoutCopy: z.array(z.string()).describe('Volumes that were given up.') }),

@@ -13,7 +13,10 @@ export interface StreamDigest {
  * a probability of 2^-90 at most. At 20 GB/s it costs a tenth of what SHA-256 does. See NIST SP 800-38D and docs/adr/0006.
  */
 export function createStreamDigest(snapshot: string, base: string | null): StreamDigest {
-  const key = createHash('sha256').update(`${snapshot} ${base ?? ''}`).digest().subarray(0, 16);
+  const key = createHash('sha256')
+    .update(`${snapshot} ${base ?? ''}`)
+    .digest()
+    .subarray(0, 16);
   const code = createCipheriv('aes-128-gcm', key, Buffer.alloc(12));
   return {
     update: (chunk) => void code.setAAD(chunk),

@@ -21,7 +21,12 @@ function slowSink(): { sink: Writable; received: () => Buffer; goOn: () => void;
 
 function all(): { sink: Writable; received: () => Buffer } {
   const received: Buffer[] = [];
-  const sink = new Writable({ write: (chunk: Buffer, _encoding, done) => void (received.push(Buffer.from(chunk)), done()) });
+  const sink = new Writable({
+    write: (chunk: Buffer, _encoding, done) => {
+      received.push(Buffer.from(chunk));
+      done();
+    },
+  });
   return { sink, received: () => Buffer.concat(received) };
 }
 

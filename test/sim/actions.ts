@@ -3,6 +3,9 @@ import { SeededRandom } from './random.ts';
 /** The volumes of every history: one of each kind of promise. */
 export const volumeNames = ['auto', 'kept', 'plain'] as const;
 
+/** In place of a host's number: the holder of the volume under automatic failover at that time. */
+export const theHolder = -1;
+
 export type Deed =
   | { do: 'start'; host: number; volume: string; impatientAfter: number | null }
   | { do: 'stop'; pick: number }
@@ -34,6 +37,8 @@ interface Chooser {
   random: SeededRandom;
   hosts: number;
   host: () => number;
+  /** One that meets trouble: more often one where it matters. */
+  victim: () => number;
   /** Often short, now and then minutes. */
   duration: () => number;
 }
@@ -63,17 +68,17 @@ const makers: Record<Kind, { weight: number; make: Maker }> = {
   drain: { weight: 1, make: ({ host, duration }) => ({ do: 'drain', host: host(), lasts: duration() }) },
   'kill-agent': {
     weight: 5,
-    make: ({ random, host, duration }) => ({ do: 'kill-agent', host: host(), effects: random.integer(random.pick([2, 120, 500])), back: duration() }),
+    make: ({ random, victim, duration }) => ({ do: 'kill-agent', host: victim(), effects: random.integer(random.pick([2, 120, 500])), back: duration() }),
   },
-  'stop-agent': { weight: 4, make: ({ host, duration }) => ({ do: 'stop-agent', host: host(), lasts: duration() }) },
-  'kill-guard': { weight: 3, make: ({ host }) => ({ do: 'kill-guard', host: host() }) },
-  'stop-guard': { weight: 3, make: ({ host, duration }) => ({ do: 'stop-guard', host: host(), lasts: duration() }) },
-  'stop-both': { weight: 1, make: ({ host, duration }) => ({ do: 'stop-both', host: host(), lasts: duration() }) },
+  'stop-agent': { weight: 4, make: ({ victim, duration }) => ({ do: 'stop-agent', host: victim(), lasts: duration() }) },
+  'kill-guard': { weight: 3, make: ({ victim }) => ({ do: 'kill-guard', host: victim() }) },
+  'stop-guard': { weight: 3, make: ({ victim, duration }) => ({ do: 'stop-guard', host: victim(), lasts: duration() }) },
+  'stop-both': { weight: 1, make: ({ victim, duration }) => ({ do: 'stop-both', host: victim(), lasts: duration() }) },
   'freeze-host': {
     weight: 2,
-    make: ({ random, host, duration }) => ({ do: 'freeze-host', host: host(), lasts: duration(), suspended: random.chance(0.3) }),
+    make: ({ random, victim, duration }) => ({ do: 'freeze-host', host: victim(), lasts: duration(), suspended: random.chance(0.3) }),
   },
-  'power-cut': { weight: 3, make: ({ host, duration }) => ({ do: 'power-cut', host: host(), back: duration() }) },
+  'power-cut': { weight: 3, make: ({ victim, duration }) => ({ do: 'power-cut', host: victim(), back: duration() }) },
   'kill-name-server': {
     weight: 3,
     make: ({ random, duration }) => ({ do: 'kill-name-server', effects: random.integer(random.pick([2, 60])), back: duration() }),
@@ -81,15 +86,15 @@ const makers: Record<Kind, { weight: number; make: Maker }> = {
   'stop-name-server': { weight: 2, make: ({ duration }) => ({ do: 'stop-name-server', lasts: duration() }) },
   cut: {
     weight: 6,
-    make: ({ random, hosts, host, duration }) => ({
+    make: ({ random, hosts, victim, duration }) => ({
       do: 'cut',
-      from: host(),
+      from: victim(),
       to: random.chance(0.6) ? 0 : 1 + random.integer(hosts),
       oneWay: random.chance(0.4),
       lasts: duration(),
     }),
   },
-  isolate: { weight: 4, make: ({ host, duration }) => ({ do: 'isolate', host: host(), lasts: duration() }) },
+  isolate: { weight: 4, make: ({ victim, duration }) => ({ do: 'isolate', host: victim(), lasts: duration() }) },
   slow: {
     weight: 3,
     make: ({ random, duration }) => ({ do: 'slow', share: random.next(), most: random.pick([20, 500, 3000, 9000]), lasts: duration() }),
@@ -99,7 +104,7 @@ const makers: Record<Kind, { weight: number; make: Maker }> = {
     weight: 2,
     make: ({ random, hosts }) => ({ do: 'jump-clock', machine: random.integer(hosts + 1), by: Math.round((random.next() - 0.5) * 12 * hour) }),
   },
-  'fill-disk': { weight: 1, make: ({ host }) => ({ do: 'fill-disk', host: host() }) },
+  'fill-disk': { weight: 1, make: ({ victim }) => ({ do: 'fill-disk', host: victim() }) },
 };
 
 export const kinds = Object.keys(makers) as Kind[];
@@ -113,13 +118,14 @@ export function chooseActions(options: { seed: number; hosts: number; hours: num
     random,
     hosts,
     host: () => 1 + random.integer(hosts),
-    duration: () => random.integer(random.pick([1000, 5000, 20_000, 20_000, 60_000, 300_000])),
+    victim: () => (random.chance(0.5) ? theHolder : 1 + random.integer(hosts)),
+    duration: () => random.integer(random.pick([1000, 5000, 20_000, 20_000, 40_000, 60_000, 300_000])),
   };
   const ordinary: Kind[] = ['start', 'stop'];
   const weights = kinds.map((kind) => makers[kind].weight * (ordinary.includes(kind) ? 1 : random.pick([0, 0.3, 1, 3])));
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const actions: Action[] = [];
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     at += Math.round(pace * random.integer(random.pick([500, 500, 2000, 10_000, 10_000, 40_000])));
     if (at > hours * hour) return actions;
     let dice = random.next() * total;

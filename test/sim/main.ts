@@ -10,7 +10,7 @@ const usage = `npm run sim -- [--seed N] [--seeds COUNT] [--hosts 5] [--hours 0.
 Plays random histories of a cluster, one a seed, from --seed (random by default) upwards: COUNT of them, or as many as there is time for
 (M minutes, 1 by default). On a failure it prints the seed and a shortened story, and ends with 1. --log adds what the agents logged.`;
 
-const shortenMilliseconds = Number(process.env["SHORTEN"] ?? 60_000);
+const shortenMilliseconds = Number(process.env['SHORTEN'] ?? 60_000);
 const shownLogLines = 150;
 
 interface Words {
@@ -42,7 +42,14 @@ function readWords(): Words {
   const count = values.seeds ?? (values.seed === undefined || values.minutes !== undefined ? 'Infinity' : '1');
   const minutes = values.minutes ?? (count === 'Infinity' ? '1' : 'Infinity');
   const seed = values.seed ?? String(Math.floor(Math.random() * 1_000_000));
-  return { seed: Number(seed), count: Number(count), hosts: Number(values.hosts), hours: Number(values.hours), minutes: Number(minutes), log: values.log };
+  return {
+    seed: Number(seed),
+    count: Number(count),
+    hosts: Number(values.hosts),
+    hours: Number(values.hours),
+    minutes: Number(minutes),
+    log: values.log,
+  };
 }
 
 async function main(): Promise<number> {

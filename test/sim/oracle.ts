@@ -137,7 +137,8 @@ export class Oracle {
       else if (writer.epoch === highest.epoch && writer.host !== highest.writer) {
         throw new Error(`${who} can write ${known.name} under epoch ${writer.epoch}, which is that of ${highest.writer}`);
       } else if (writer.epoch < highest.epoch) {
-        if (!writer.excused) throw new Error(`${who} can write ${known.name} under epoch ${writer.epoch}, but ${highest.writer} could under ${highest.epoch}`);
+        if (!writer.excused)
+          throw new Error(`${who} can write ${known.name} under epoch ${writer.epoch}, but ${highest.writer} could under ${highest.epoch}`);
         if (writing) this.excusedWrites += 1;
       }
     }
@@ -164,7 +165,9 @@ export class Oracle {
     });
     for (const [epoch, head] of heads) {
       if ([present, ...kept].some((content) => isBeginningOf(head, content))) continue;
-      throw new Error(`${show(head)} was acknowledged in ${name} under epoch ${epoch}, but it is neither in ${show(present)} nor in [${kept.map(show).join(' ')}]`);
+      throw new Error(
+        `${show(head)} was acknowledged in ${name} under epoch ${epoch}, but it is neither in ${show(present)} nor in [${kept.map(show).join(' ')}]`,
+      );
     }
   }
 
@@ -185,7 +188,8 @@ export class Oracle {
     const snapshot = failover.snapshot === null ? undefined : this.#snapshots.get(failover.snapshot);
     if (snapshot === undefined) throw new Error(`${name} was taken over from snapshot ${failover.snapshot}, which nobody ever took`);
     const head = known.heads.get(before.epoch) ?? null;
-    if (!isBeginningOf(snapshot.content, head)) throw new Error(`${name} goes on from ${show(snapshot.content)}, which is no beginning of ${show(head)}`);
+    if (!isBeginningOf(snapshot.content, head))
+      throw new Error(`${name} goes on from ${show(snapshot.content)}, which is no beginning of ${show(head)}`);
     // What its clock said before it was set cannot be compared with what it says now; a report may be as old as a heartbeat.
     if (snapshot.at > this.nameServerClockSetAt + 30_000) this.#checkLoss(known, failover.snapshotTakenAt, snapshot.content, head);
     known.heads.set(after.epoch, snapshot.content);

@@ -1,5 +1,5 @@
 import type { Action, Kind } from './actions.ts';
-import { describeAction, volumeNames } from './actions.ts';
+import { describeAction, theHolder, volumeNames } from './actions.ts';
 import type { Fault } from './direct-transport.ts';
 import type { FakeContainer } from './fake-machine.ts';
 import type { SimulatedCluster } from './simulated-cluster.ts';
@@ -55,7 +55,7 @@ export class Player {
     const { clock } = this.#cluster;
     const begin = clock.monotonicMilliseconds();
     for (const action of actions) {
-      for (let left = action.at; left > 0; ) {
+      for (let left = action.at; left > 0;) {
         left = begin + action.at - clock.monotonicMilliseconds();
         await this.#cluster.pass(Math.min(Math.max(left, 0), writeMilliseconds));
         this.#writeAll();
@@ -146,7 +146,7 @@ export class Player {
       else if (action.do === 'cut') this.#cut([[this.#nameOf(action.from), this.#nameOf(action.to)]], action.oneWay, action.lasts);
       return;
     }
-    const host = cluster.host(action.host);
+    const host = this.#hostOf(action.host);
     switch (action.do) {
       case 'kill-agent':
         host.incarnation.dieAfter(action.effects);
@@ -174,6 +174,8 @@ export class Player {
         );
       case 'fill-disk':
         host.machine.disk.full = true;
+        return;
+      default:
     }
   }
 
@@ -324,7 +326,14 @@ export class Player {
   }
 
   #nameOf(machine: number): string {
-    return machine === 0 ? nameServer : this.#cluster.host(machine).name;
+    return machine === 0 ? nameServer : this.#hostOf(machine).name;
+  }
+
+  #hostOf(number: number): SimulatedHost {
+    if (number !== theHolder) return this.#cluster.host(number);
+    const placement = this.#cluster.oracle.named('auto')?.placement;
+    const holder = placement?.state === 'held' ? placement.host : placement?.state === 'moving' ? placement.from : '';
+    return this.#cluster.hosts.find(({ id }) => id === holder) ?? this.#cluster.host(1);
   }
 
   #newName(): string {

@@ -9,7 +9,7 @@ import type { HistoryOptions } from './history.ts';
 export async function shorten(options: HistoryOptions, broken: BrokenHistory, milliseconds: number): Promise<BrokenHistory> {
   const end = performance.now() + milliseconds;
   let shortest = broken;
-  for (let size = Math.ceil(broken.actions.length / 2); size >= 1; ) {
+  for (let size = Math.ceil(broken.actions.length / 2); size >= 1;) {
     const before = shortest.actions.length;
     for (let begin = shortest.actions.length; begin > 0; begin -= size) {
       if (performance.now() > end) return shortest;

@@ -70,7 +70,10 @@ export class SimulatedCluster {
       (time) => this.nameServerClock.trueTimeOf(Date.parse(time)),
     );
     this.oracle.isUp = (host) => this.#up.has(host);
-    this.operator = createClient(routes, this.#toNameServer(null, 'operator', () => null));
+    this.operator = createClient(
+      routes,
+      this.#toNameServer(null, 'operator', () => null),
+    );
   }
 
   /** Brings up the name server and all hosts, and waits until every agent is connected. */
@@ -277,7 +280,10 @@ export class SimulatedCluster {
       if (!key.startsWith(keys.volumes) || !('put' in operation)) continue;
       try {
         await this.#noteSessions();
-        this.oracle.recorded(operation.value as Volume, this.hosts.flatMap((host) => host.writers));
+        this.oracle.recorded(
+          operation.value as Volume,
+          this.hosts.flatMap((host) => host.writers),
+        );
       } catch (error) {
         this.broken ??= error as Error;
       }

@@ -31,8 +31,20 @@ export class Writer {
   /** Resolves when the container runs, which waits for the volume. @throws CommandError if the engine refuses */
   async start(...options: string[]): Promise<void> {
     await this.host.engine.command(
-      ['run', '-d', '--name', this.name, '--network', 'none', ...options, '--volume-driver', 'supercargo', '-v', `${this.#volume}:/data`, TEST_IMAGE]
-        .concat(['sh', '-c', script(this.name)]),
+      [
+        'run',
+        '-d',
+        '--name',
+        this.name,
+        '--network',
+        'none',
+        ...options,
+        '--volume-driver',
+        'supercargo',
+        '-v',
+        `${this.#volume}:/data`,
+        TEST_IMAGE,
+      ].concat(['sh', '-c', script(this.name)]),
       { timeoutMilliseconds: 200_000 },
     );
   }
