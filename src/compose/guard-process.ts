@@ -136,7 +136,7 @@ export async function ensureGuard(options: EnsureGuardOptions): Promise<{ client
     present.close();
     await GuardClient.end(connection);
   }
-  const [program, ...parameters] = options.launch ?? [process.execPath, ...heapFlags, ...process.execArgv, process.argv[1] ?? ''];
+  const [program, ...parameters] = options.launch ?? [process.execPath, ...process.execArgv, ...heapFlags, process.argv[1] ?? ''];
   const words = ['guard', '--pool', directory.pool, '--run-directory', runDirectory];
   const logFile = join(directory.root, 'supercargo.log');
   spawnResident(program, [...parameters, ...words], { logFile, environment: guardEnvironment(process.env) });

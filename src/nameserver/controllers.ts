@@ -17,6 +17,9 @@ const restMilliseconds = 250;
 /** What has failed is tried again after this. Milliseconds. */
 const pauseMilliseconds = 5000;
 const maximumBuilds = 2;
+/** Replicas are planned this long after the last time if anything has changed, and after the other one if only time has passed. Milliseconds. */
+const replicaIntervalMilliseconds = 1000;
+const replicaIdleMilliseconds = 5000;
 /** A replica that is not there after this long does not keep others from being built. Milliseconds. */
 const stallMilliseconds = 600_000;
 
@@ -30,9 +33,10 @@ export async function runControllers(context: NameServerContext, signal: AbortSi
   try {
     while (!signal.aborted && !ended.signal.aborted) {
       await context.clock.sleep(tickMilliseconds, AbortSignal.any([signal, changed.signal, ended.signal])).catch(() => undefined);
-      if (changed.signal.aborted) await context.clock.sleep(restMilliseconds, signal).catch(() => undefined);
+      const isNews = changed.signal.aborted;
+      if (isNews) await context.clock.sleep(restMilliseconds, signal).catch(() => undefined);
       changed = new AbortController();
-      if (!signal.aborted) await round.run();
+      if (!signal.aborted) await round.run(isNews);
     }
   } finally {
     ended.abort();
@@ -51,19 +55,35 @@ class Round {
   /** Since when each replica is being built, and when moves away from drained hosts were last begun, on the monotonic clock. */
   readonly #builds = new Map<string, number>();
   readonly #drained = new Map<string, number>();
+  /** When replicas were planned last, and whether any record has changed since. */
+  #lookedAt = -Infinity;
+  #isStale = true;
 
   constructor(context: NameServerContext) {
     this.#context = context;
     this.mirror = new ClusterMirror(context);
   }
 
-  async run(): Promise<void> {
+  /** @param isNews whether any record has changed since the last round */
+  async run(isNews: boolean): Promise<void> {
     const { mirror } = this;
     const context = this.#context;
     const volumes = [...mirror.volumes.values()];
     const { hosts } = mirror;
     for (const id of this.#told.keys()) if (!mirror.volumes.has(id)) this.#told.delete(id);
     for (const volume of volumes) if (volume.protection.failover === 'auto') await this.#failOver(volume, hosts);
+    if (hosts.some(({ state }) => state === 'draining')) await this.#attempt('drain', () => drainHosts(context, mirror, this.#drained));
+    this.#isStale ||= isNews;
+    const now = context.clock.monotonicMilliseconds();
+    if (now < this.#lookedAt + (this.#isStale ? replicaIntervalMilliseconds : replicaIdleMilliseconds)) return;
+    this.#lookedAt = now;
+    this.#isStale = false;
+    await this.#keepReplicas(volumes, hosts);
+  }
+
+  async #keepReplicas(volumes: readonly Volume[], hosts: readonly KnownHost[]): Promise<void> {
+    const { mirror } = this;
+    const context = this.#context;
     const replicated = volumes.filter((volume) => volume.protection.replicas > 0 || volume.replicas.length > 0);
     const plan = planReplicas({
       volumes: replicated,
@@ -73,7 +93,6 @@ class Round {
       stalled: this.#stalledBuilds(replicated, hosts),
     });
     for (const { volume, replicas } of plan) await this.#attempt(`replicas ${volume}`, () => assignReplicas(context, volume, replicas, mirror));
-    if (hosts.some(({ state }) => state === 'draining')) await this.#attempt('drain', () => drainHosts(context, mirror, this.#drained));
   }
 
   async #failOver(volume: Volume, hosts: readonly KnownHost[]): Promise<void> {

@@ -154,18 +154,31 @@ describe('a host that stays', () => {
   });
 });
 
-describe('a host that is removed while a volume is made on it', () => {
-  it('is not removed, or does not get it', async () => {
-    for (let round = 0; round < 5; round += 1) {
-      const [made, removed] = await Promise.allSettled([create(`v${round}`, 'h3'), removeHost('h3')]);
-      const { placement } = await get(`v${round}`).catch(() => ({ placement: null }));
-      const hosts = (await server.as(null).listHosts({})).items.map(({ id }) => id);
-      expect([made.status, removed.status]).toContain('fulfilled');
-      if (placement?.state === 'held') expect(hosts).toContain(placement.host);
-      if (removed.status === 'rejected') expect(await server.as(null).getHost({ parameters: { host: 'h3' } })).toMatchObject({ state: 'active' });
-      else h3 = await server.addHost('h3');
-      if (placement?.state === 'held') return;
-    }
+describe('a host that is being removed', () => {
+  it('does not get a volume that is made at this moment', async () => {
+    const { transact } = store;
+    const states: string[] = [];
+    store.transact = async (compares, operations) => {
+      if (states.length === 0 && operations.some((each) => 'delete' in each && each.delete === `state/hosts/${h3}`)) {
+        states.push('making');
+        const { placement } = await create('data', 'h3');
+        states.push(placement.state);
+      }
+      return transact.call(store, compares, operations);
+    };
+    await removeHost('h3');
+    expect(states).toEqual(['making', 'free']);
+    expect((await server.as(null).listHosts({})).items.map(({ name }) => name)).toEqual(['h1', 'h2']);
+  });
+
+  it('takes volumes as before if it is not removed after all', async () => {
+    const { transact } = store;
+    store.transact = async (compares, operations) => {
+      if (operations.some((each) => 'delete' in each && each.delete === `state/hosts/${h3}`)) throw new Error('the disk is full');
+      return transact.call(store, compares, operations);
+    };
+    await expect(removeHost('h3')).rejects.toThrow('the disk is full');
+    expect(await create('data', 'h3')).toMatchObject({ placement: { state: 'held', host: h3 } });
   });
 });
 

@@ -71,6 +71,18 @@ describe('a host', () => {
     expect(await server.as(null).listHosts({})).toMatchObject({ items: [{ name: 'h1', version: '1', pool: { usedBytes: 200 } }] });
   });
 
+  it('is told the length that its session began with, also by a name server that starts again with a longer one', async () => {
+    const session = newIdentifier('ses');
+    expect(await beat(session)).toMatchObject({ sessionMilliseconds: 15_000 });
+    stop.controller.abort();
+    await stop.done;
+    server = await TestNameServer.start(store, server.clock, { sessionMilliseconds: 60_000 });
+    stop.controller = new AbortController();
+    stop.done = server.run(stop.controller.signal);
+    expect(await beat(session)).toMatchObject({ sessionMilliseconds: 15_000 });
+    expect(await beat(newIdentifier('ses'))).toMatchObject({ sessionMilliseconds: 60_000 });
+  });
+
   it('is not made by a heartbeat of one that never joined', async () => {
     await expect(beat(newIdentifier('ses'), newIdentifier('hst'))).rejects.toMatchObject({ code: 'forbidden' });
     await expect(

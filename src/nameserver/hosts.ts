@@ -11,10 +11,14 @@ import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
 import type { Transaction } from './repository.ts';
 
+/** The shortest length that a name server can be set to. */
+const shortestSessionMilliseconds = 5000;
+
 /** Pool figures are written when they changed by this share of the capacity, not at every heartbeat. */
 const reportedShare = 0.005;
 
-const sessionEntry = z.object({ session: z.string() });
+/** The session keeps the length it began with, also if the name server starts again with another: `milliseconds` is what its host may be told. */
+const sessionEntry = z.object({ session: z.string(), milliseconds: z.int().default(shortestSessionMilliseconds) });
 
 export async function hostViewOf({ store }: NameServerContext, host: Host): Promise<HostView> {
   return { ...host, status: (await store.get(keys.session(host.id))) === undefined ? 'down' : 'up' };
@@ -42,19 +46,23 @@ export function hostHandlers(context: NameServerContext): Pick<Handlers<Routes>,
     getHost: async ({ parameters }) => hostViewOf(context, await findHost(repository, parameters.host)),
     heartbeat: async ({ body }, request) => {
       const id = callingHost(request);
-      if (!(await store.keepLeaseAlive(body.session))) await store.grantLease(body.session, context.sessionMilliseconds);
-      const leases = await repository.transact(async (transaction) => {
+      const isNew = !(await store.keepLeaseAlive(body.session));
+      if (isNew) await store.grantLease(body.session, context.sessionMilliseconds);
+      const answer = await repository.transact(async (transaction) => {
         const host = await findHost(transaction, id);
         const session = await transaction.get(keys.session(id), sessionEntry);
-        if (session?.session !== body.session) {
-          transaction.put(keys.session(id), { session: body.session }, body.session);
+        const isKnown = session?.session === body.session;
+        // One whose record is gone while its lease lives is of unknown length.
+        const milliseconds = isNew ? context.sessionMilliseconds : isKnown ? session.milliseconds : shortestSessionMilliseconds;
+        if (!isKnown || milliseconds !== session.milliseconds) {
+          transaction.put(keys.session(id), { session: body.session, milliseconds }, body.session);
           if (session === undefined) transaction.record('host.up', host.name, host.name, `Host "${host.name}" is up.`);
         }
         const changed = host.address !== body.address || host.version !== body.version || poolChanged(host.pool, body.pool);
         if (changed) transaction.put(keys.host(id), { ...host, address: body.address, version: body.version, pool: body.pool });
-        return confirmLeases(transaction, id, body.leases);
+        return { sessionMilliseconds: milliseconds, leases: await confirmLeases(transaction, id, body.leases) };
       });
-      return { sessionMilliseconds: context.sessionMilliseconds, time: repository.now(), leases };
+      return { ...answer, time: repository.now() };
     },
   };
 }

@@ -5,7 +5,7 @@ import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import { enrolLocalHost, ensureCluster } from './enrolment.ts';
 import { createNameServer } from './name-server.ts';
-import type { NameServer } from './name-server.ts';
+import type { NameServer, NameServerContext } from './name-server.ts';
 
 /** A name server for tests, over a store of the test's choice, whose handlers are called as whoever is named. */
 export class TestNameServer {
@@ -22,7 +22,7 @@ export class TestNameServer {
     this.clock = clock;
   }
 
-  static async start(store: Store, clock: ManualClock): Promise<TestNameServer> {
+  static async start(store: Store, clock: ManualClock, options: { sessionMilliseconds?: number } = {}): Promise<TestNameServer> {
     const defects: unknown[] = [];
     const server = await createNameServer({
       store,
@@ -36,13 +36,17 @@ export class TestNameServer {
       },
       address: 'ns:7470',
       joinAddress: 'ns:7471',
-      sessionMilliseconds: 15_000,
+      sessionMilliseconds: options.sessionMilliseconds ?? 15_000,
       takeoverMarginMilliseconds: 2000,
       replicaGraceMilliseconds: 60_000,
       onDefect: (error) => defects.push(error),
     });
     await ensureCluster(server.context, { id: newIdentifier('clu'), name: 'test', createdAt: server.context.repository.now() });
     return new TestNameServer(server, clock, defects);
+  }
+
+  get context(): NameServerContext {
+    return this.#server.context;
   }
 
   get handlers(): Handlers<Routes> {

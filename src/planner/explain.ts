@@ -1,8 +1,13 @@
+import { formatDuration } from '../model/duration.ts';
 import { newestInLineage } from '../model/failover.ts';
 import type { Copy, Move, Volume, VolumeUse } from '../model/records.ts';
 import { candidatesOf } from './failover-plan.ts';
 import type { KnownHost } from './failover-plan.ts';
 import { isStorm } from './replica-plan.ts';
+
+/** A replica is late if it lacks a snapshot that is older than so many intervals, but never before this time has passed. */
+const latenessIntervals = 3;
+const leastPatienceMilliseconds = 60_000;
 
 export interface ExplainFacts {
   volume: Volume;
@@ -42,15 +47,16 @@ interface Verdict {
 /** How a volume stands, in words: what it is doing, what keeps it from where it should be, and the next safe step for a person. */
 export function explainVolume(facts: ExplainFacts): Explanation {
   const { volume, move } = facts;
-  const verdict = explainPlacement(facts);
-  const worry = verdict.blockedBy === null ? explainReplicas(facts) : null;
+  const { state, ...placed } = explainPlacement(facts);
+  // What is wrong first comes first; a decision that is still to be taken hurries least.
+  const { blockedBy, next } = [placed, explainProtection(facts), explainDiverged(facts)].find((each) => each.blockedBy !== null) ?? fine;
   return {
     volume,
-    state: verdict.state,
-    healthy: verdict.blockedBy === null && worry === null && volume.diverged.length === 0,
-    blockedBy: verdict.blockedBy ?? worry ?? (volume.diverged.length > 0 ? 'what a replaced holder had written waits for a decision' : null),
+    state,
+    healthy: blockedBy === null,
+    blockedBy,
     uses: move?.blockedBy ?? [],
-    next: verdict.next ?? explainDiverged(facts),
+    next,
     copies: explainCopies(facts),
   };
 }
@@ -63,81 +69,146 @@ function isDown(hosts: readonly KnownHost[], id: string): boolean {
   return hosts.find((host) => host.id === id)?.downMilliseconds !== null;
 }
 
+const fine = { blockedBy: null, next: null };
+
 function explainPlacement(facts: ExplainFacts): Verdict {
   const { volume, hosts } = facts;
   const { placement } = volume;
   switch (placement.state) {
     case 'free':
-      return { state: 'never used', blockedBy: null, next: null };
+      return { state: 'never used', ...fine };
     case 'held': {
       const name = nameOf(hosts, placement.host);
-      return isDown(hosts, placement.host) ? explainLostHolder(facts, name) : { state: `held by ${name}`, blockedBy: null, next: null };
+      if (isDown(hosts, placement.host)) return explainLostHolder(facts, name);
+      const leaves = hosts.some((host) => host.id === placement.host && host.state === 'draining');
+      return { state: `held by ${name}${leaves ? ', which is being drained' : ''}`, ...fine };
     }
     case 'moving':
-      return explainMove(facts, nameOf(hosts, placement.from), nameOf(hosts, placement.to), placement);
+      return explainMove(facts, placement);
     case 'removing':
       return placement.confirmed
-        ? { state: 'removed; its copies are being deleted', blockedBy: null, next: null }
+        ? { state: 'removed; its copies are being deleted', ...fine }
         : {
             state: 'being removed',
             blockedBy: `${placement.host === null ? 'nobody' : nameOf(hosts, placement.host)} has not confirmed yet`,
-            next: null,
+            next: 'Nothing: if no answer comes in some seconds, the removal is called off.',
           };
   }
+}
+
+/** Whether a machine may let a replica take over, once the lease of the holder has ended. */
+function isAutomatic({ protection, leasedEpoch, epoch }: Volume): boolean {
+  return protection.failover === 'auto' && leasedEpoch === epoch;
 }
 
 function explainLostHolder({ volume, hosts, now }: ExplainFacts, name: string): Verdict {
   const state = `held by ${name}, which does not answer`;
   const [best] = candidatesOf(volume, hosts);
   if (best === undefined) {
-    const blockedBy = `${name} does not answer, and no other host that is up has a copy`;
-    return { state, blockedBy, next: `Bring ${name} back: start its agent, or give it power and network.` };
+    const others = volume.copies
+      .filter((copy) => isDown(hosts, copy.host) && newestInLineage(volume, copy) !== null)
+      .map(({ host }) => nameOf(hosts, host));
+    const away = others.filter((other) => other !== name);
+    const elsewhere = away.length === 0 ? 'no other host has a copy' : `the other hosts with a copy do not answer either: ${away.join(', ')}`;
+    const next = `Bring ${[name, ...away].join(' or ')} back: start its agent, or give it power and network.`;
+    return { state, blockedBy: `${name} does not answer, and ${elsewhere}`, next };
   }
-  const seconds = Math.max(0, Math.round((now - Date.parse(best.newest.takenAt)) / 1000));
-  if (volume.protection.failover === 'auto' && volume.leasedEpoch === volume.epoch) {
-    return {
-      state,
-      blockedBy: `${name} does not answer; ${best.host.name} takes over when its lease has ended`,
-      next: 'Nothing: wait some seconds.',
-    };
+  if (isAutomatic(volume)) {
+    const blockedBy = `${name} does not answer; ${best.host.name} takes over when its lease and the margin have ended`;
+    return { state, blockedBy, next: 'Nothing: wait some seconds.' };
   }
-  const order = `supercargo volume failover ${volume.name} --to ${best.host.name} --reason "…"`;
+  const never = volume.protection.failover === 'auto' ? ' (it had not taken up its lease yet)' : '';
+  const order = `supercargo volume failover ${volume.name} --to ${best.host.name} --reason "…" --holder-is-off`;
+  const loss = formatDuration(Math.max(0, now - Date.parse(best.newest.takenAt)));
   return {
     state,
-    blockedBy: `${name} does not answer, and only an operator may let another copy take over`,
-    next: `Start the agent on ${name}; or, if you have made sure that it is off: ${order} --holder-is-off (loses at most the last ${seconds} s).`,
+    blockedBy: `${name} does not answer, and only an operator may let another copy take over${never}`,
+    next: `Start the agent on ${name}; or, if you have made sure that it is off: ${order} (loses at most the last ${loss})`,
   };
 }
 
-function explainMove({ hosts, move }: ExplainFacts, from: string, to: string, placement: { from: string; to: string; move: string }): Verdict {
+function explainMove({ volume, hosts, move }: ExplainFacts, placement: { from: string; to: string; move: string }): Verdict {
+  const [from, to] = [nameOf(hosts, placement.from), nameOf(hosts, placement.to)];
   const state = `moving from ${from} to ${to}`;
-  const cancel = `supercargo move cancel ${placement.move}`;
-  if (isDown(hosts, placement.from))
-    return { state, blockedBy: `${from} does not answer`, next: `Start the agent on ${from}, or end the move: ${cancel}` };
-  if (isDown(hosts, placement.to)) return { state, blockedBy: `${to} does not answer`, next: `Start the agent on ${to}, or end the move: ${cancel}` };
+  const end = `or end the move: supercargo move cancel ${placement.move}`;
+  if (isDown(hosts, placement.from)) {
+    if (isAutomatic(volume)) {
+      const blockedBy = `${from} does not answer; the move ends when its lease and the margin have ended, and a replica takes over`;
+      return { state, blockedBy, next: 'Nothing: wait some seconds.' };
+    }
+    return { state, blockedBy: `${from} does not answer`, next: `Start the agent on ${from}, ${end}` };
+  }
+  if (isDown(hosts, placement.to)) {
+    const unused = move?.phase === 'released' ? ', and nobody may write until it has the volume or the move ends' : '';
+    return { state, blockedBy: `${to} does not answer${unused}`, next: `Start the agent on ${to}, ${end}` };
+  }
   if (move !== null && move.blockedBy.length > 0) {
     const users = move.blockedBy.map(({ kind, name }) => `${kind} ${name}`).join(', ');
-    return { state, blockedBy: `in use on ${from} by ${users}`, next: `Stop it on ${from}, or end the move: ${cancel}` };
+    return { state, blockedBy: `in use on ${from} by ${users}`, next: `Stop it on ${from}, ${end}` };
   }
-  return { state, blockedBy: null, next: null };
+  return { state, ...fine };
 }
 
-function explainReplicas({ volume, hosts }: ExplainFacts): string | null {
-  const wanted = volume.protection.replicas;
-  const good = volume.replicas.filter((id) => !isDown(hosts, id)).length;
-  if (good >= wanted) return null;
-  if (isStorm(hosts)) return `${good} of ${wanted} replicas: too many hosts are away at once, so nothing is rebuilt`;
-  return `${good} of ${wanted} replicas: no other suitable host is up`;
-}
-
-function explainDiverged({ volume, hosts }: ExplainFacts): string | null {
-  const [first] = volume.diverged;
-  if (first === undefined) return null;
-  const { name } = volume;
-  return (
-    `${nameOf(hosts, first.host)} keeps what was written there and is no part of this volume: look at it with ` +
-    `supercargo volume restore ${name} ${first.snapshot} NEWNAME, or give it up with supercargo volume forget ${name} ${first.snapshot}`
+/** What is wrong with the protection of a volume that is where it should be. */
+function explainProtection(facts: ExplainFacts): Pick<Verdict, 'blockedBy' | 'next'> {
+  const { volume, hosts } = facts;
+  const { protection, placement, replicas } = volume;
+  if (placement.state !== 'held') return fine;
+  const good = replicas.filter(
+    (id) => !isDown(hosts, id) && volume.copies.some((copy) => copy.host === id && newestInLineage(volume, copy) !== null),
   );
+  if (good.length < protection.replicas) return explainMissing(facts, good);
+  const late = good.filter((id) => isLate(facts, id)).map((id) => nameOf(hosts, id));
+  if (late.length > 0) return { blockedBy: `${late.length === 1 ? 'a replica lags' : 'replicas lag'} behind: ${late.join(', ')}`, next: null };
+  if (protection.failover !== 'auto') return fine;
+  if (protection.replicas === 0) {
+    const next = `supercargo class set ${volume.class} --replicas 1`;
+    return { blockedBy: 'it has automatic failover but no replicas, so nothing could take over', next };
+  }
+  return isAutomatic(volume)
+    ? fine
+    : { blockedBy: `automatic failover is not in force yet: ${nameOf(hosts, placement.host)} takes it up shortly`, next: null };
+}
+
+function explainMissing({ volume, hosts }: ExplainFacts, good: readonly string[]): Pick<Verdict, 'blockedBy' | 'next'> {
+  const count = `${good.length} of ${volume.protection.replicas} replicas`;
+  if (isStorm(hosts)) {
+    return {
+      blockedBy: `${count}: too many hosts are away at once, so nothing is rebuilt`,
+      next: 'Bring the hosts back, or remove those that are lost.',
+    };
+  }
+  const building = volume.replicas.filter((id) => !good.includes(id) && !isDown(hosts, id)).map((id) => nameOf(hosts, id));
+  if (building.length > 0) return { blockedBy: `${count}: being made on ${building.join(', ')}`, next: null };
+  const away = volume.replicas.filter((id) => isDown(hosts, id)).map((id) => nameOf(hosts, id));
+  const possible = hosts.filter(({ state, downMilliseconds }) => state === 'active' && downMilliseconds === null).length - 1;
+  if (away.length > 0) {
+    const replaced = possible > good.length ? ', and is replaced if it stays away' : ', and there are not enough hosts to replace it';
+    return { blockedBy: `${count}: ${away.join(', ')} does not answer${replaced}`, next: `Bring ${away.join(', ')} back.` };
+  }
+  if (possible < volume.protection.replicas) return { blockedBy: `${count}: not enough hosts`, next: 'Add a host, or bring one up.' };
+  return { blockedBy: `${count}: waits for room on another host, or for other replicas that are being made`, next: null };
+}
+
+/** Whether a replica has missed more than it does in passing: a snapshot that is older than some intervals. */
+function isLate({ volume, now }: ExplainFacts, host: string): boolean {
+  const copy = volume.copies.find((each) => each.host === host);
+  const newest = copy === undefined ? null : newestInLineage(volume, copy);
+  const missed = newest === null ? undefined : volume.lineage[volume.lineage.indexOf(newest) + 1];
+  const patience = Math.max(leastPatienceMilliseconds, latenessIntervals * volume.protection.intervalMilliseconds);
+  return missed !== undefined && now - Date.parse(missed.takenAt) > patience;
+}
+
+function explainDiverged({ volume, hosts }: ExplainFacts): Pick<Verdict, 'blockedBy' | 'next'> {
+  const [first] = volume.diverged;
+  if (first === undefined) return fine;
+  const { name } = volume;
+  return {
+    blockedBy: `what ${nameOf(hosts, first.host)} had written before it was replaced waits for a decision`,
+    next:
+      `Look at it, as a volume of its own: supercargo volume restore ${name} ${first.snapshot} NEWNAME; ` +
+      `or give it up: supercargo volume forget ${name} ${first.snapshot}`,
+  };
 }
 
 function explainCopies({ volume, hosts, now }: ExplainFacts): ExplainedCopy[] {

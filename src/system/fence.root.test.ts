@@ -273,6 +273,15 @@ describe.runIf(process.env[isolated] !== undefined)('fence, isolated', () => {
     expect([hasEnded(busy), stateOf(idle)]).toEqual([true, 'S']);
   });
 
+  it('keeps nothing of what somebody else has killed', async () => {
+    const shell = await start(`cd ${target.mountPoint}; ${sayStarted}; while :; do sleep 1000; done`);
+    await fence.freeze([target]);
+    expect(readdirSync(join(scratch, 'stopped'))).not.toEqual([]);
+    endProcess(-shell);
+    await fence.kill([target]);
+    expect(readdirSync(join(scratch, 'stopped'))).toEqual([]);
+  });
+
   it('has nothing to do where nothing is', async () => {
     const absent = { path: join(pool, 'absent'), mountPoint: join(scratch, 'mounts', 'absent') };
     expect(await fence.freeze([absent, target])).toEqual([

@@ -68,7 +68,12 @@ const makers: Record<Kind, { weight: number; make: Maker }> = {
   drain: { weight: 1, make: ({ host, duration }) => ({ do: 'drain', host: host(), lasts: duration() }) },
   'kill-agent': {
     weight: 5,
-    make: ({ random, victim, duration }) => ({ do: 'kill-agent', host: victim(), effects: random.integer(random.pick([2, 120, 500])), back: duration() }),
+    make: ({ random, victim, duration }) => ({
+      do: 'kill-agent',
+      host: victim(),
+      effects: random.integer(random.pick([2, 120, 500])),
+      back: duration(),
+    }),
   },
   'stop-agent': { weight: 4, make: ({ victim, duration }) => ({ do: 'stop-agent', host: victim(), lasts: duration() }) },
   'kill-guard': { weight: 3, make: ({ victim }) => ({ do: 'kill-guard', host: victim() }) },
@@ -109,11 +114,64 @@ const makers: Record<Kind, { weight: number; make: Maker }> = {
 
 export const kinds = Object.keys(makers) as Kind[];
 
+/**
+ * Several troubles at once for one host: within a few seconds, and about as long as a lease. What rests on one thing being quicker than another breaks here, and
+ * hardly ever when every trouble is chosen for itself.
+ */
+function chooseCrowd({ random, hosts, victim }: Chooser, at: number): Action[] {
+  const host = victim();
+  const other = 1 + random.integer(hosts);
+  const brief = (): number => 500 + random.integer(random.pick([3000, 12_000]));
+  const long = (): number => 5000 + random.integer(50_000);
+  const deeds: (() => Deed)[] = [
+    () => ({ do: 'slow', share: random.pick([0.5, 1]), most: random.pick([1000, 3000]), lasts: long() }),
+    () => ({ do: 'stop-agent', host, lasts: brief() }),
+    () => ({ do: 'stop-agent', host, lasts: brief() }),
+    () => ({ do: 'stop-guard', host, lasts: brief() }),
+    () => ({ do: 'kill-guard', host }),
+    () => ({ do: 'kill-agent', host, effects: random.integer(200), back: brief() }),
+    () => ({ do: 'cut', from: host, to: 0, oneWay: random.chance(0.4), lasts: long() }),
+    () => ({ do: 'cut', from: host, to: 0, oneWay: random.chance(0.4), lasts: long() }),
+    () => ({ do: 'cut', from: host, to: other, oneWay: false, lasts: long() }),
+    () => ({ do: 'jump-clock', machine: 0, by: Math.round((random.next() - 0.7) * 6 * hour) }),
+    () => ({ do: 'power-cut', host, back: long() }),
+    () => ({ do: 'stop-name-server', lasts: brief() }),
+    () => ({ do: 'kill-name-server', effects: random.integer(30), back: brief() }),
+    () => ({ do: 'start', host: other, volume: 'auto', impatientAfter: null }),
+  ];
+  const size = 2 + random.integer(5);
+  const spread = random.pick([2000, 10_000, 20_000]);
+  return Array.from({ length: size }, () => ({ at: at + random.integer(spread), ...random.pick(deeds)() }));
+}
+
+/** One trouble after the other for a host that writes, each beginning about where the one before ends, while every message takes its time. */
+function chooseAmbush({ random, victim }: Chooser, at: number): Action[] {
+  const host = victim();
+  const first = random.integer(9000);
+  const deeds: ((lasts: number) => Deed)[] = [
+    (lasts) => ({ do: 'stop-agent', host, lasts }),
+    (lasts) => ({ do: 'stop-guard', host, lasts }),
+    (back) => ({ do: 'kill-agent', host, effects: 1, back }),
+    (lasts) => ({ do: 'cut', from: host, to: 0, oneWay: random.chance(0.3), lasts }),
+  ];
+  const begin = at + 4000 + random.integer(3000);
+  const actions: Action[] = [
+    { at, do: 'start', host, volume: 'auto', impatientAfter: null },
+    { at: begin - 2000, do: 'slow', share: random.pick([0, 1]), most: 3000, lasts: 12_000 },
+    { at: begin, ...random.pick(deeds)(first) },
+  ];
+  const end = begin + first - 500 + random.integer(2500);
+  actions.push({ at: end, do: 'cut', from: host, to: 0, oneWay: false, lasts: 20_000 + random.integer(20_000) });
+  if (random.chance(0.5)) actions.push({ at: end + random.integer(12_000), ...random.pick(deeds)(first) });
+  return actions;
+}
+
 /** What happens in a history, from its seed alone. Each seed has a pace and favourite faults of its own, so that some are seen without the others. */
 export function chooseActions(options: { seed: number; hosts: number; hours: number }): Action[] {
   const { hosts, hours } = options;
   const random = new SeededRandom(options.seed * 31 + 7);
   const pace = random.pick([0.1, 0.5, 1, 1, 3]);
+  const crowded = random.pick([0, 0.05, 0.2]);
   const chooser: Chooser = {
     random,
     hosts,
@@ -127,7 +185,12 @@ export function chooseActions(options: { seed: number; hosts: number; hours: num
   const actions: Action[] = [];
   for (let at = 0; ;) {
     at += Math.round(pace * random.integer(random.pick([500, 500, 2000, 10_000, 10_000, 40_000])));
-    if (at > hours * hour) return actions;
+    if (at > hours * hour) return actions.sort((a, b) => a.at - b.at);
+    if (random.chance(crowded)) {
+      actions.push(...(random.chance(0.5) ? chooseCrowd(chooser, at) : chooseAmbush(chooser, at)));
+      at += random.integer(20_000);
+      continue;
+    }
     let dice = random.next() * total;
     const index = weights.findIndex((weight) => (dice -= weight) < 0);
     const kind = kinds[index] ?? 'start';

@@ -35,6 +35,8 @@ export class FakeMachine {
   engineRun = 1;
   /** Nothing on it runs: neither containers nor agent nor guard. */
   standsStill = false;
+  /** Rises whenever another container may write than before. */
+  changes = 0;
   readonly #observer: MachineObserver;
   #nextProcess = 100;
 
@@ -55,6 +57,7 @@ export class FakeMachine {
     const path = this.mounts.get(mountPoint);
     if (path === undefined) return false;
     this.#nextProcess += 1;
+    this.changes += 1;
     Object.assign(container, { state: 'running', path, processNumber: this.#nextProcess });
     return true;
   }
@@ -119,6 +122,7 @@ export class FakeMachine {
         }),
       thaw: async (targets) => {
         await clock.sleep(1 + random.integer(5));
+        this.changes += 1;
         for (const { path } of targets) for (const container of this.#usersOf(path)) container.frozen = false;
       },
       kill: async (targets) => {

@@ -111,7 +111,7 @@ export class Player {
     const { operator, network } = this.#cluster;
     switch (action.do) {
       case 'start':
-        return this.#start(this.#cluster.host(action.host), action.volume, action.impatientAfter);
+        return this.#start(this.#hostOf(action.host), action.volume, action.impatientAfter);
       case 'stop': {
         const each = [...this.#running][action.pick % Math.max(1, this.#running.size)];
         return each === undefined ? undefined : this.#stop(each);

@@ -57,6 +57,7 @@ export class SimulatedCluster {
   /** What is broken, as far as it was noticed. */
   broken: Error | undefined;
   readonly #store = new MemoryStore(this.nameServerClock);
+  #checkedChanges = -1;
   readonly #up = new Set<string>();
   readonly #lines: LogLine[] = [];
   #nameServer: { nameServer: NameServer; incarnation: Incarnation; stop: AbortController } | null = null;
@@ -236,6 +237,11 @@ export class SimulatedCluster {
 
   /** After every effect of any process. */
   check(): void {
+    // What cannot have changed need not be looked at again: this comes after every effect of every process.
+    let changes = 0;
+    for (const { machine } of this.hosts) changes += machine.changes;
+    if (changes === this.#checkedChanges) return;
+    this.#checkedChanges = changes;
     try {
       this.#checkGrants();
       for (const host of this.hosts) {

@@ -213,6 +213,7 @@ export class SimulatedHost {
       this.#excuse(graceMilliseconds.stoodStill);
       this.#stoodStill -= 1;
       this.machine.standsStill = this.#stoodStill > 0;
+      this.machine.changes += 1;
       this.clock.resume();
       for (const goOn of processes) goOn();
     };
@@ -351,6 +352,7 @@ export class SimulatedHost {
   #noteGrant(operation: StoreOperation): void {
     const [kind, volume = ''] = ('put' in operation ? operation.put : operation.delete).split('/');
     if (kind !== 'grants') return;
+    this.machine.changes += 1;
     if ('put' in operation) this.#grants.set(volume, operation.value as Grant);
     else this.#grants.delete(volume);
   }
