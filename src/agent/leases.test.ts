@@ -137,6 +137,15 @@ describe('after a restart of the agent', () => {
     expect(leases.mayWrite(id, 1)).toBe(false);
   });
 
+  it('a guardian that still guards what needs no lease any more lets go of it', async () => {
+    await grant(1);
+    await beat();
+    await state.rememberVolumes([volumeOf({ protection: { ...auto, failover: 'manual' } })]);
+    leases = begin();
+    expect(await beat()).toEqual([]);
+    expect(guardian.states()).toEqual([]);
+  });
+
   it('a volume that nobody guards stands still at once, until the name server answers', async () => {
     await grant(1);
     leases = begin();

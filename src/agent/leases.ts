@@ -36,6 +36,8 @@ export class Leases {
   readonly #waiters = new Set<() => void>();
   #sessionMilliseconds = shortestSessionMilliseconds;
   #beat = new AbortController();
+  /** Whether all guardians have been asked what they guard from before. */
+  #haveLooked = false;
   readonly #onRenewed: (volume: string) => void;
 
   /** Volumes whose lease may have begun before this process. */
@@ -108,6 +110,7 @@ export class Leases {
       sentAt,
     );
     await this.#dropAllBut(claims);
+    if (!this.#haveLooked) await this.#dropInherited(claims);
     return claims;
   }
 
@@ -159,6 +162,14 @@ export class Leases {
     }));
     await Promise.all(guardians.map((guardian) => this.#tell(() => guardian.hold(volumes, until))));
     for (const { volume, epoch } of claims) if (this.#leases.get(volume)?.epoch !== epoch) this.#leases.set(volume, { epoch, until: -Infinity });
+  }
+
+  /** A guardian that outlived the agent before this one may guard what needs no guard any more: its users must not be stopped for that. */
+  async #dropInherited(claims: readonly LeaseClaim[]): Promise<void> {
+    const answers = await Promise.all(this.#context.guardians.map((guardian) => this.#tell(async () => guardian.states())));
+    this.#haveLooked = answers.every((each) => each !== null);
+    const kept = new Set(claims.map(({ volume }) => volume));
+    for (const { volume } of answers.flatMap((each) => each ?? [])) if (!kept.has(volume)) await this.forget(volume);
   }
 
   async #dropAllBut(claims: readonly LeaseClaim[]): Promise<void> {

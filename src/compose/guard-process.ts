@@ -149,6 +149,11 @@ export async function ensureGuard(options: EnsureGuardOptions): Promise<{ client
   throw new SupercargoError('deadline-exceeded', 'The guard does not come up.', { hint: `Its log: ${logFile}` });
 }
 
+/** The guard of this host if it runs; nothing is started. @throws deadline-exceeded if it does not answer */
+export function findGuard({ runDirectory, clock }: Pick<EnsureGuardOptions, 'runDirectory' | 'clock'>): Promise<GuardClient | undefined> {
+  return connectIfThere({ socketPath: join(runDirectory, socketName), clock });
+}
+
 async function connectIfThere(connection: { socketPath: string; clock: Clock }): Promise<GuardClient | undefined> {
   try {
     return await GuardClient.connect(connection);

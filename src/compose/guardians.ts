@@ -5,7 +5,7 @@ import type { VolumeDriver } from '../ports/driver.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Fence } from '../ports/fence.ts';
 import type { GuardedVolume, Guardian, GuardedUntil } from '../ports/guardian.ts';
-import { createHostFence, ensureGuard, readArrived } from './guard-process.ts';
+import { createHostFence, ensureGuard, findGuard, readArrived } from './guard-process.ts';
 import { createSeal } from './seal.ts';
 import type { StateDirectory } from './state-directory.ts';
 
@@ -66,7 +66,12 @@ class GuardBeside implements Guardian {
   }
 
   async states(): Promise<readonly GuardedUntil[]> {
-    return (await this.#connect()).states();
+    if (this.#client === null) {
+      const found = await findGuard(this.#options);
+      if (found === undefined) return [];
+      this.#keep(found);
+    }
+    return this.#client?.states() ?? [];
   }
 
   close(): void {
@@ -84,10 +89,14 @@ class GuardBeside implements Guardian {
   async #open(): Promise<GuardClient> {
     const { client, fresh } = await ensureGuard(this.#options);
     this.#options.log.info({ process: client.guard.processNumber, fresh }, 'the guard watches over the leases of this host');
+    this.#keep(client);
+    return client;
+  }
+
+  #keep(client: GuardClient): void {
     this.#client = client;
     void client.closed.then(() => {
       if (this.#client === client) this.#client = null;
     });
-    return client;
   }
 }

@@ -145,19 +145,20 @@ function chooseCrowd({ random, hosts, victim }: Chooser, at: number): Action[] {
 }
 
 /** One trouble after the other for a host that writes, each beginning about where the one before ends, while every message takes its time. */
-function chooseAmbush({ random, victim }: Chooser, at: number): Action[] {
-  const host = victim();
-  const first = random.integer(9000);
+function chooseAmbush({ random, host: anyHost }: Chooser, at: number): Action[] {
+  const host = random.chance(0.7) ? theHolder : anyHost();
+  const first = random.pick([0, 3000, 3000]) + random.integer(6000);
   const deeds: ((lasts: number) => Deed)[] = [
     (lasts) => ({ do: 'stop-agent', host, lasts }),
     (lasts) => ({ do: 'stop-guard', host, lasts }),
+    (lasts) => ({ do: 'stop-agent', host, lasts }),
     (back) => ({ do: 'kill-agent', host, effects: 1, back }),
     (lasts) => ({ do: 'cut', from: host, to: 0, oneWay: random.chance(0.3), lasts }),
   ];
   const begin = at + 4000 + random.integer(3000);
   const actions: Action[] = [
     { at, do: 'start', host, volume: 'auto', impatientAfter: null },
-    { at: begin - 2000, do: 'slow', share: random.pick([0, 1]), most: 3000, lasts: 12_000 },
+    { at: begin - 2000, do: 'slow', share: random.pick([0, 1, 1]), most: 3000, lasts: 40_000 },
     { at: begin, ...random.pick(deeds)(first) },
   ];
   const end = begin + first - 500 + random.integer(2500);
@@ -171,7 +172,7 @@ export function chooseActions(options: { seed: number; hosts: number; hours: num
   const { hosts, hours } = options;
   const random = new SeededRandom(options.seed * 31 + 7);
   const pace = random.pick([0.1, 0.5, 1, 1, 3]);
-  const crowded = random.pick([0, 0.05, 0.2]);
+  const crowded = random.pick([0, 0.1, 0.3]);
   const chooser: Chooser = {
     random,
     hosts,
