@@ -71,8 +71,11 @@ export function failOver(volume: Volume, takeover: Takeover): Volume {
     at: takeover.now,
   };
   const kept = volume.lineage.indexOf(newest) + 1;
+  // Whatever live copy it had once is none of the new epoch: it makes that one from the snapshot.
+  const copies = volume.copies.map((each) => (each === copy ? { ...each, kind: 'replica' as const } : each));
   return withNewEpoch({
     ...volume,
+    copies,
     placement: { state: 'held', host: takeover.to, base: newest.snapshot },
     lineage: volume.lineage.slice(0, kept),
     diverged: [...volume.diverged, ...cutOff(volume, volume.lineage.slice(kept), takeover.now)],

@@ -38,8 +38,8 @@ export interface DirectTransportOptions {
 export interface Way {
   there: () => Promise<void> | null;
   back: () => Promise<void> | null;
-  /** How long the next message takes. Milliseconds. */
-  delay: () => number;
+  /** How long a message takes. Milliseconds. */
+  delay: (message: string) => number;
   /** While the caller is stopped it takes nothing in. */
   caller: () => Promise<void> | null;
 }
@@ -85,7 +85,7 @@ async function exchange(options: DirectTransportOptions, request: TransportReque
   const { way = openWay, clock } = options;
   for (let gate = way.there(); gate !== null; gate = way.there()) await gate;
   if (settled.aborted) throw lost(options);
-  await delayed(clock, way.delay());
+  await delayed(clock, way.delay(`there ${request.path}`));
   const target = options.target();
   if (target === undefined || !target.incarnation.alive) throw lost(options);
   const died = target.incarnation.died.catch(() => Promise.reject(lost(options)));
@@ -96,7 +96,7 @@ async function exchange(options: DirectTransportOptions, request: TransportReque
     response.destroy();
     response = await Promise.race([serve(options, target, request, fault), died]);
   }
-  await delayed(clock, way.delay());
+  await delayed(clock, way.delay(`back ${request.path}`));
   for (let gate = way.back(); gate !== null; gate = way.back()) await gate;
   if (fault !== 'lose-answer') return response;
   response.destroy();

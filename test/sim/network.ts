@@ -1,4 +1,4 @@
-import type { SeededRandom } from './random.ts';
+import { randomAt } from './random.ts';
 
 interface Link {
   cuts: number;
@@ -12,11 +12,13 @@ interface Link {
 export class Network {
   /** While it is slow, this share of requests and of answers takes up to this long, so that later ones overtake them. Milliseconds. */
   slowness = { share: 0, most: 0 };
-  readonly #random: SeededRandom;
+  readonly #seed: number;
+  readonly #now: () => number;
   readonly #links = new Map<string, Link>();
 
-  constructor(random: SeededRandom) {
-    this.#random = random;
+  constructor(seed: number, now: () => number) {
+    this.#seed = seed;
+    this.#now = now;
   }
 
   cut(from: string, to: string): void {
@@ -47,9 +49,11 @@ export class Network {
     return this.#links.get(`${from}>${to}`)?.opened.promise ?? null;
   }
 
-  /** How long the next message takes. Milliseconds. */
-  delay(): number {
+  /** How long a message that is sent now takes. Milliseconds. */
+  delay(message: string): number {
     const { share, most } = this.slowness;
-    return share > 0 && this.#random.chance(share) ? this.#random.integer(most) : 0;
+    if (share === 0) return 0;
+    const random = randomAt(this.#seed, this.#now(), message);
+    return random.chance(share) ? random.integer(most) : 0;
   }
 }

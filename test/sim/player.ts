@@ -2,6 +2,8 @@ import type { Action, Kind } from './actions.ts';
 import { describeAction, theHolder, volumeNames } from './actions.ts';
 import type { Fault } from './direct-transport.ts';
 import type { FakeContainer } from './fake-machine.ts';
+import { randomAt } from './random.ts';
+import type { SeededRandom } from './random.ts';
 import type { SimulatedCluster } from './simulated-cluster.ts';
 import type { SimulatedHost } from './simulated-host.ts';
 
@@ -38,7 +40,8 @@ export class Player {
   constructor(cluster: SimulatedCluster) {
     this.#cluster = cluster;
     // Streams are few and carry the data: they meet trouble more often than calls do.
-    cluster.fault = ({ path }) => this.#chooseFault(path.includes('/peer/snapshots/') ? Math.min(0.5, this.#trouble * 8) : this.#trouble);
+    cluster.fault = ({ path, from, to }) =>
+      this.#chooseFault(path.includes('/peer/snapshots/') ? Math.min(0.5, this.#trouble * 8) : this.#trouble, `${from} ${to} ${path}`);
   }
 
   async createVolumes(): Promise<void> {
@@ -179,9 +182,10 @@ export class Player {
     }
   }
 
-  #chooseFault(share: number): Fault {
-    const { random } = this.#cluster;
-    if (share === 0 || !random.chance(share)) return 'none';
+  #chooseFault(share: number, message: string): Fault {
+    if (share === 0) return 'none';
+    const random = this.#luck(message);
+    if (!random.chance(share)) return 'none';
     const bytes = random.integer(80);
     return random.pick<Fault>(['refuse', 'lose-answer', 'duplicate', 'lose-trailers', { cutAfterBytes: bytes }, { corruptByte: bytes }]);
   }
@@ -235,7 +239,7 @@ export class Player {
     this.#running.delete(each);
     if (each.container.state !== 'running') return;
     this.#tell(`  stops ${each.container.name}`);
-    if (this.#cluster.random.chance(0.7)) each.host.machine.containers.delete(each.container.name);
+    if (this.#luck(each.container.name).chance(0.7)) each.host.machine.containers.delete(each.container.name);
     void each.host.stopContainer(each.container);
   }
 
@@ -323,6 +327,10 @@ export class Player {
 
   #later(milliseconds: number, act: () => void): void {
     void this.#cluster.clock.sleep(milliseconds).then(act);
+  }
+
+  #luck(place: string): SeededRandom {
+    return randomAt(this.#cluster.seed, this.#cluster.clock.monotonicMilliseconds(), place);
   }
 
   #nameOf(machine: number): string {

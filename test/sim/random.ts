@@ -31,3 +31,15 @@ export class SeededRandom {
 
   readonly bytes = (length: number): Uint8Array => Uint8Array.from({ length }, () => this.integer(256));
 }
+
+/**
+ * Randomness that depends on when and where it is asked for, and on nothing that was asked before: what is left of a history that was shortened meets the same
+ * luck as in the whole.
+ */
+export function randomAt(seed: number, time: number, place: string): SeededRandom {
+  // Identifiers are numbered through, so they differ.
+  const text = place.replaceAll(/_[0-9a-f]{24}/g, '');
+  let hash = Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(Math.round(time * 8), 0xc2b2ae35);
+  for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+  return new SeededRandom(hash);
+}

@@ -49,6 +49,8 @@ export class SimulatedCluster {
   readonly clock = new SimulatedClock();
   readonly nameServerClock = new MachineClock(this.clock);
   readonly oracle: Oracle;
+  readonly seed: number;
+  /** For identifiers; luck is `randomAt`. */
   readonly random: SeededRandom;
   readonly network: Network;
   readonly hosts: SimulatedHost[] = [];
@@ -64,7 +66,8 @@ export class SimulatedCluster {
 
   private constructor({ seed, fault }: SimulationOptions) {
     this.random = new SeededRandom(seed);
-    this.network = new Network(new SeededRandom(seed + 0x5eed));
+    this.seed = seed;
+    this.network = new Network(seed, () => this.clock.monotonicMilliseconds());
     this.fault = fault ?? (() => 'none');
     this.oracle = new Oracle(
       () => this.clock.monotonicMilliseconds(),
@@ -193,7 +196,8 @@ export class SimulatedCluster {
       name,
       trueClock: this.clock,
       clock: new MachineClock(this.clock),
-      random: this.random,
+      random: this.random.bytes,
+      seed: this.seed,
       log: this.#logOf(name),
       oracle: this.oracle,
       toNameServer: (caller, gate) => this.#toNameServer(caller, name, gate),
@@ -232,7 +236,7 @@ export class SimulatedCluster {
 
   #way(from: string, to: string, caller: () => Promise<void> | null): Way {
     const { network } = this;
-    return { there: () => network.gate(from, to), back: () => network.gate(to, from), delay: () => network.delay(), caller };
+    return { there: () => network.gate(from, to), back: () => network.gate(to, from), delay: (message) => network.delay(`${from} ${to} ${message}`), caller };
   }
 
   /** After every effect of any process. */

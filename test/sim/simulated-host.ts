@@ -17,17 +17,18 @@ import type { FakeContainer, MachineObserver } from './fake-machine.ts';
 import { Incarnation, KilledError } from './incarnation.ts';
 import { MemoryStore } from './memory-store.ts';
 import type { Oracle, Writer } from './oracle.ts';
-import type { SeededRandom } from './random.ts';
+import { randomAt } from './random.ts';
 import type { MachineClock, SimulatedClock } from './simulated-clock.ts';
 import { fenceIn, GuardConnection, GuardProcess, startGuard } from './simulated-guard.ts';
-import type { GuardPlace } from './simulated-guard.ts';
+import type { GuardPlace, GuardSurroundings } from './simulated-guard.ts';
 
 export interface HostSurroundings {
   id: string;
   name: string;
   trueClock: SimulatedClock;
   clock: MachineClock;
-  random: SeededRandom;
+  random: (length: number) => Uint8Array;
+  seed: number;
   log: Log;
   oracle: Oracle;
   /** @param gate of the process that asks */
@@ -55,6 +56,7 @@ export class SimulatedHost {
   readonly #store: Store;
   readonly #grants = new Map<string, Grant>();
   readonly #guard: GuardPlace;
+  readonly #onMachine: GuardSurroundings;
   #agent: { agent: Agent; incarnation: Incarnation } | null = null;
   #crashAt: CrashPoint | null = null;
   #sessions = 0;
@@ -63,14 +65,16 @@ export class SimulatedHost {
   #unguarded = false;
 
   constructor(surroundings: HostSurroundings) {
-    const { id, name, clock, oracle, log, random } = surroundings;
+    const { id, name, clock, trueClock, oracle, log, seed } = surroundings;
     this.#surroundings = surroundings;
     this.id = id;
     this.name = name;
     this.clock = clock;
     this.#store = new MemoryStore(clock);
     this.machine = new FakeMachine(this.#observer(oracle));
-    const start = (): GuardProcess => new GuardProcess(this.#incarnate(), { machine: this.machine, clock, random, log });
+    const luck = { integer: (limit: number) => randomAt(seed, trueClock.monotonicMilliseconds(), name).integer(limit) };
+    this.#onMachine = { machine: this.machine, clock, random: luck, log };
+    const start = (): GuardProcess => new GuardProcess(this.#incarnate(), this.#onMachine);
     this.#guard = { current: null, start };
   }
 
@@ -141,15 +145,14 @@ export class SimulatedHost {
     const gate = (): Promise<void> | null => incarnation.gate;
     const gatedClock = incarnation.wrap(clock, 'monotonicMilliseconds', 'wallMilliseconds');
     const state = await LocalState.open(incarnation.wrap(this.#disk(), 'watch'), gatedClock);
-    const surroundings = { machine: this.machine, clock, random, log };
-    const own = startGuard(incarnation, surroundings, 'agent');
+    const own = startGuard(incarnation, this.#onMachine, 'agent');
     const connection = new GuardConnection(this.#guard, gatedClock);
     const agent = new Agent({
       self: { id, name },
       address: `${name}:1`,
       version: 'test',
       clock: gatedClock,
-      random: random.bytes,
+      random,
       log,
       driver: incarnation.wrap(createFakeDriver(this.machine.disk), 'livePath', 'send'),
       system: incarnation.wrap(this.machine.system),
@@ -167,7 +170,7 @@ export class SimulatedHost {
       },
       mountDirectory,
       mountDeadlineMilliseconds: 100_000,
-      fence: fenceIn(incarnation, surroundings),
+      fence: fenceIn(incarnation, this.#onMachine),
       guardians: [own, incarnation.wrap(connection)],
       crashPoint: (place) => this.#passCrashPoint(incarnation, place),
     });
