@@ -37,6 +37,11 @@ export class ProgressReporter {
     this.#progress.transferredBytes = 0;
   }
 
+  /** Tells how much the round took in the end: a move may wait for long after it. */
+  endRound(): void {
+    void this.finish();
+  }
+
   /** Tells the final figures, which may arrive after the end of the move. Never fails; nothing needs to wait for it. */
   async finish(): Promise<void> {
     await this.#sending;

@@ -12,7 +12,7 @@ const reconnectMilliseconds = { first: 100, most: 3000 };
 /** What is pulled: for a move, or for a replica, which has no identifier but its volume's. */
 export type PullSubject = Pick<Move, 'id' | 'volume' | 'volumeName' | 'from'>;
 
-export type PullProgress = Pick<ProgressReporter, 'beginRound' | 'add' | 'restartRound'>;
+export type PullProgress = Pick<ProgressReporter, 'beginRound' | 'add' | 'restartRound' | 'endRound'>;
 
 /** What all snapshots that are pulled for one purpose have in common. */
 export class PullSession {

@@ -69,6 +69,7 @@ export async function bring(session: PullSession, round: Omit<Round, 'final'>, h
   if (have.includes(round.snapshot)) return 0;
   session.progress.beginRound(round.estimatedBytes);
   const bytes = await pullSnapshot(session, round);
+  session.progress.endRound();
   crashPoint('snapshot-published');
   return bytes;
 }

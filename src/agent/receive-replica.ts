@@ -6,7 +6,7 @@ import { requirePeer } from './peer-health.ts';
 import { bring } from './pull.ts';
 import { PullSession } from './pull-session.ts';
 
-const unreported = { beginRound: () => undefined, add: () => undefined, restartRound: () => undefined };
+const unreported = { beginRound: () => undefined, add: () => undefined, restartRound: () => undefined, endRound: () => undefined };
 
 /**
  * The replica's side: brings the newest snapshot of the volume's history here, as a delta to the newest one that both hosts have. Ends when it is here; what came
