@@ -21,6 +21,9 @@ export interface Served {
   raw?: (request: TransportRequest, caller: string, response: ServerResponse) => Promise<void>;
 }
 
+/** How long it takes to notice that an answer was lost. */
+const lossMilliseconds = 5;
+
 export interface DirectTransportOptions {
   /** The caller's host identifier, or null for the operator. */
   caller: string | null;
@@ -100,6 +103,7 @@ async function exchange(options: DirectTransportOptions, request: TransportReque
   for (let gate = way.back(); gate !== null; gate = way.back()) await gate;
   if (fault !== 'lose-answer') return response;
   response.destroy();
+  await delayed(clock, lossMilliseconds);
   throw lost(options);
 }
 

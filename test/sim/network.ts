@@ -1,4 +1,4 @@
-import { randomAt } from './random.ts';
+import type { Luck } from './random.ts';
 
 interface Link {
   cuts: number;
@@ -12,13 +12,11 @@ interface Link {
 export class Network {
   /** While it is slow, this share of requests and of answers takes up to this long, so that later ones overtake them. Milliseconds. */
   slowness = { share: 0, most: 0 };
-  readonly #seed: number;
-  readonly #now: () => number;
+  readonly #luck: Luck;
   readonly #links = new Map<string, Link>();
 
-  constructor(seed: number, now: () => number) {
-    this.#seed = seed;
-    this.#now = now;
+  constructor(luck: Luck) {
+    this.#luck = luck;
   }
 
   cut(from: string, to: string): void {
@@ -53,7 +51,7 @@ export class Network {
   delay(message: string): number {
     const { share, most } = this.slowness;
     if (share === 0) return 0;
-    const random = randomAt(this.#seed, this.#now(), message);
+    const random = this.#luck.at(message);
     return random.chance(share) ? random.integer(most) : 0;
   }
 }

@@ -2,8 +2,6 @@ import type { Action, Kind } from './actions.ts';
 import { describeAction, theHolder, volumeNames } from './actions.ts';
 import type { Fault } from './direct-transport.ts';
 import type { FakeContainer } from './fake-machine.ts';
-import { randomAt } from './random.ts';
-import type { SeededRandom } from './random.ts';
 import type { SimulatedCluster } from './simulated-cluster.ts';
 import type { SimulatedHost } from './simulated-host.ts';
 
@@ -87,6 +85,8 @@ export class Player {
     this.#writeAll();
     for (const each of this.#running) this.#stop(each);
     await cluster.until(() => cluster.hosts.every((host) => host.agent.connected), 'all agents are connected');
+    // What an operator had asked for before may still be on its way.
+    await cluster.pass(15_000);
     for (const { name } of cluster.hosts) await cluster.resolve(cluster.operator.activateHost({ parameters: { host: name } }));
   }
 
@@ -184,7 +184,7 @@ export class Player {
 
   #chooseFault(share: number, message: string): Fault {
     if (share === 0) return 'none';
-    const random = this.#luck(message);
+    const random = this.#cluster.luck.at(message);
     if (!random.chance(share)) return 'none';
     const bytes = random.integer(80);
     return random.pick<Fault>(['refuse', 'lose-answer', 'duplicate', 'lose-trailers', { cutAfterBytes: bytes }, { corruptByte: bytes }]);
@@ -239,7 +239,7 @@ export class Player {
     this.#running.delete(each);
     if (each.container.state !== 'running') return;
     this.#tell(`  stops ${each.container.name}`);
-    if (this.#luck(each.container.name).chance(0.7)) each.host.machine.containers.delete(each.container.name);
+    if (this.#cluster.luck.at(each.container.name).chance(0.7)) each.host.machine.containers.delete(each.container.name);
     void each.host.stopContainer(each.container);
   }
 
@@ -327,10 +327,6 @@ export class Player {
 
   #later(milliseconds: number, act: () => void): void {
     void this.#cluster.clock.sleep(milliseconds).then(act);
-  }
-
-  #luck(place: string): SeededRandom {
-    return randomAt(this.#cluster.seed, this.#cluster.clock.monotonicMilliseconds(), place);
   }
 
   #nameOf(machine: number): string {

@@ -33,13 +33,31 @@ export class SeededRandom {
 }
 
 /**
- * Randomness that depends on when and where it is asked for, and on nothing that was asked before: what is left of a history that was shortened meets the same
+ * Randomness that depends on when and where it is asked for, and on nothing that was asked elsewhere: what is left of a history that was shortened meets the same
  * luck as in the whole.
  */
-export function randomAt(seed: number, time: number, place: string): SeededRandom {
-  // Identifiers are numbered through, so they differ.
-  const text = place.replaceAll(/_[0-9a-f]{24}/g, '');
-  let hash = Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(Math.round(time * 8), 0xc2b2ae35);
-  for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
-  return new SeededRandom(hash);
+export class Luck {
+  readonly #seed: number;
+  readonly #now: () => number;
+  /** How often each place has asked at this moment. */
+  readonly #asked = new Map<string, number>();
+  #at = 0;
+
+  constructor(seed: number, now: () => number) {
+    this.#seed = seed;
+    this.#now = now;
+  }
+
+  at(place: string): SeededRandom {
+    const now = this.#now();
+    if (now !== this.#at) this.#asked.clear();
+    this.#at = now;
+    // Identifiers are numbered through, so they differ.
+    const text = place.replaceAll(/_[0-9a-f]{24}/g, '');
+    const times = this.#asked.get(text) ?? 0;
+    this.#asked.set(text, times + 1);
+    let hash = Math.imul(this.#seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(Math.round(now * 8) + times, 0xc2b2ae35);
+    for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+    return new SeededRandom(hash);
+  }
 }

@@ -17,11 +17,11 @@ export async function shorten(options: HistoryOptions, broken: BrokenHistory, mi
     return true;
   };
   // What was played only counts up to where it broke.
-  for (let too = 0; shortest.actions.length - too > 1 && performance.now() < end; ) {
+  for (let too = 0; shortest.actions.length - too > 1 && performance.now() < end;) {
     const length = Math.floor((too + shortest.actions.length) / 2);
     if (!(await breaksWith(shortest.actions.slice(0, length)))) too = length;
   }
-  for (let size = Math.ceil(shortest.actions.length / 2); size >= 1; ) {
+  for (let size = Math.ceil(shortest.actions.length / 2); size >= 1;) {
     const before = shortest.actions.length;
     for (let begin = shortest.actions.length; begin > 0; begin -= size) {
       if (performance.now() > end) return shortest;

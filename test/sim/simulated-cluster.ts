@@ -16,7 +16,7 @@ import { Incarnation } from './incarnation.ts';
 import { MemoryStore } from './memory-store.ts';
 import { Network } from './network.ts';
 import { Oracle } from './oracle.ts';
-import { SeededRandom } from './random.ts';
+import { Luck, SeededRandom } from './random.ts';
 import { MachineClock, SimulatedClock } from './simulated-clock.ts';
 import { SimulatedHost } from './simulated-host.ts';
 
@@ -35,6 +35,9 @@ const replicaGraceMilliseconds = 60_000;
 /** What is kept of the log for the report of a failure. Lines. */
 const keptLines = 4000;
 
+/** Effects of all processes in one moment; in the busiest ones there are some hundreds. */
+const mostEffectsAtOnce = 20_000;
+
 interface LogLine {
   at: number;
   who: string;
@@ -49,8 +52,8 @@ export class SimulatedCluster {
   readonly clock = new SimulatedClock();
   readonly nameServerClock = new MachineClock(this.clock);
   readonly oracle: Oracle;
-  readonly seed: number;
-  /** For identifiers; luck is `randomAt`. */
+  readonly luck: Luck;
+  /** For identifiers. */
   readonly random: SeededRandom;
   readonly network: Network;
   readonly hosts: SimulatedHost[] = [];
@@ -59,6 +62,8 @@ export class SimulatedCluster {
   /** What is broken, as far as it was noticed. */
   broken: Error | undefined;
   readonly #store = new MemoryStore(this.nameServerClock);
+  #effects = 0;
+  #effectsAt = 0;
   #checkedChanges = -1;
   readonly #up = new Set<string>();
   readonly #lines: LogLine[] = [];
@@ -66,8 +71,8 @@ export class SimulatedCluster {
 
   private constructor({ seed, fault }: SimulationOptions) {
     this.random = new SeededRandom(seed);
-    this.seed = seed;
-    this.network = new Network(seed, () => this.clock.monotonicMilliseconds());
+    this.luck = new Luck(seed, () => this.clock.monotonicMilliseconds());
+    this.network = new Network(this.luck);
     this.fault = fault ?? (() => 'none');
     this.oracle = new Oracle(
       () => this.clock.monotonicMilliseconds(),
@@ -197,7 +202,7 @@ export class SimulatedCluster {
       trueClock: this.clock,
       clock: new MachineClock(this.clock),
       random: this.random.bytes,
-      seed: this.seed,
+      luck: this.luck,
       log: this.#logOf(name),
       oracle: this.oracle,
       toNameServer: (caller, gate) => this.#toNameServer(caller, name, gate),
@@ -236,11 +241,17 @@ export class SimulatedCluster {
 
   #way(from: string, to: string, caller: () => Promise<void> | null): Way {
     const { network } = this;
-    return { there: () => network.gate(from, to), back: () => network.gate(to, from), delay: (message) => network.delay(`${from} ${to} ${message}`), caller };
+    return {
+      there: () => network.gate(from, to),
+      back: () => network.gate(to, from),
+      delay: (message) => network.delay(`${from} ${to} ${message}`),
+      caller,
+    };
   }
 
   /** After every effect of any process. */
   check(): void {
+    this.#checkPause();
     // What cannot have changed need not be looked at again: this comes after every effect of every process.
     let changes = 0;
     for (const { machine } of this.hosts) changes += machine.changes;
@@ -255,6 +266,17 @@ export class SimulatedCluster {
     } catch (error) {
       this.broken ??= error as Error;
     }
+  }
+
+  /** Nothing goes on for ever without a pause. */
+  #checkPause(): void {
+    const now = this.clock.monotonicMilliseconds();
+    this.#effects = now === this.#effectsAt ? this.#effects + 1 : 0;
+    this.#effectsAt = now;
+    if (this.#effects < mostEffectsAtOnce) return;
+    this.broken ??= new Error(`something is done over and over without a pause: ${this.log.slice(-6).join('; ')}`);
+    for (const host of this.hosts) host.powerCut();
+    this.killNameServer();
   }
 
   /** At most one host may hold a volume by its own durable word, unless a failover has ended what the other one has not heard of yet. */

@@ -17,7 +17,7 @@ import type { FakeContainer, MachineObserver } from './fake-machine.ts';
 import { Incarnation, KilledError } from './incarnation.ts';
 import { MemoryStore } from './memory-store.ts';
 import type { Oracle, Writer } from './oracle.ts';
-import { randomAt } from './random.ts';
+import type { Luck } from './random.ts';
 import type { MachineClock, SimulatedClock } from './simulated-clock.ts';
 import { fenceIn, GuardConnection, GuardProcess, startGuard } from './simulated-guard.ts';
 import type { GuardPlace, GuardSurroundings } from './simulated-guard.ts';
@@ -28,7 +28,7 @@ export interface HostSurroundings {
   trueClock: SimulatedClock;
   clock: MachineClock;
   random: (length: number) => Uint8Array;
-  seed: number;
+  luck: Luck;
   log: Log;
   oracle: Oracle;
   /** @param gate of the process that asks */
@@ -65,15 +65,15 @@ export class SimulatedHost {
   #unguarded = false;
 
   constructor(surroundings: HostSurroundings) {
-    const { id, name, clock, trueClock, oracle, log, seed } = surroundings;
+    const { id, name, clock, oracle, log, luck } = surroundings;
     this.#surroundings = surroundings;
     this.id = id;
     this.name = name;
     this.clock = clock;
     this.#store = new MemoryStore(clock);
     this.machine = new FakeMachine(this.#observer(oracle));
-    const luck = { integer: (limit: number) => randomAt(seed, trueClock.monotonicMilliseconds(), name).integer(limit) };
-    this.#onMachine = { machine: this.machine, clock, random: luck, log };
+    const random = { integer: (limit: number) => luck.at(name).integer(limit) };
+    this.#onMachine = { machine: this.machine, clock, random, log };
     const start = (): GuardProcess => new GuardProcess(this.#incarnate(), this.#onMachine);
     this.#guard = { current: null, start };
   }
