@@ -42,8 +42,11 @@ async function written(volume: string): Promise<Writer> {
   await cluster.createVolume(h2, volume, `class=${volume}`);
   const writer = new Writer(h2, `on-${volume}`, volume);
   await writer.start();
-  const isReplica = ({ role, snapshot }: VolumeStatus['copies'][number]): boolean => role === 'replica' && snapshot !== null;
-  await waitUntil('there is a replica', async () => (await status(volume)).copies.some(isReplica), 60_000);
+  await waitUntil('something was acknowledged', async () => (await writer.outcome()).acknowledged.length > 0, 60_000);
+  const first = Number((await writer.outcome()).acknowledged[0]!.at / 1_000_000n);
+  // The first snapshot of all may still be of an empty volume.
+  const hasRecords = ({ role, takenAt }: VolumeStatus['copies'][number]): boolean => role === 'replica' && Date.parse(takenAt ?? '') > first;
+  await waitUntil('a replica has records', async () => (await status(volume)).copies.some(hasRecords), 60_000);
   return writer;
 }
 
