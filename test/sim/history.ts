@@ -18,6 +18,12 @@ export interface HistoryResult {
   writes: number;
   /** Writes that a host which stood still, or both of whose guardians did, accepted after another had taken over: the documented exception. */
   excusedWrites: number;
+  /** Writes by hosts that were replaced by an operator's word while they were off, and that could not hear of it when they came back. */
+  unawareWrites: number;
+  /** Failovers to a host that had less of the history than another, just after the name server had stood still. */
+  hastyChoices: number;
+  /** Containers that found their mount taken away by a fence between its answer and their start, and so did not start. */
+  startedOnNothing: number;
 }
 
 /** What a history broke, and how it came to it. */
@@ -43,6 +49,9 @@ export class BrokenHistory extends Error {
 export async function playHistory(options: HistoryOptions, actions: readonly Action[] = chooseActions(options)): Promise<HistoryResult> {
   const cluster = await SimulatedCluster.start(options);
   const player = new Player(cluster);
+  // Every call that is given up makes an error, and nobody looks at where.
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
   try {
     await player.createVolumes();
     await player.play(actions);
@@ -52,8 +61,11 @@ export async function playHistory(options: HistoryOptions, actions: readonly Act
     const cause = cluster.broken ?? (error instanceof Error ? error : new Error(String(error)));
     throw new BrokenHistory(cause, { actions, story: player.story, log: cluster.log });
   } finally {
+    Error.stackTraceLimit = stackTraceLimit;
     await cluster.stop();
   }
-  const { failovers, excusedWrites, writes } = cluster.oracle;
-  return { hours: cluster.clock.monotonicMilliseconds() / 3_600_000, counts: player.counts, failovers, excusedWrites, writes };
+  const { failovers, excusedWrites, unawareWrites, hastyChoices, writes } = cluster.oracle;
+  const startedOnNothing = cluster.hosts.reduce((sum, host) => sum + host.startedOnNothing, 0);
+  const hours = cluster.clock.monotonicMilliseconds() / 3_600_000;
+  return { hours, counts: player.counts, failovers, writes, excusedWrites, unawareWrites, hastyChoices, startedOnNothing };
 }

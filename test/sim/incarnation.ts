@@ -1,5 +1,7 @@
-/** Never settles: what a dead process waits for. */
-const never = new Promise<never>(() => undefined);
+/** Never settles: what a dead process waits for. A new one each time, because a promise keeps all that waits for it. */
+function never(): Promise<never> {
+  return new Promise(() => undefined);
+}
 
 /** What a dead process sees of itself: thrown where its code is not waiting for anything. */
 export class KilledError extends Error {
@@ -44,7 +46,7 @@ export class Incarnation {
 
   /** null while the process runs; else resolves when it goes on, which for a dead one is never. */
   get gate(): Promise<void> | null {
-    if (!this.#alive) return never;
+    if (!this.#alive) return never();
     return this.#stopped?.promise ?? null;
   }
 
@@ -105,15 +107,15 @@ export class Incarnation {
   // oxlint-disable-next-line typescript/no-unsafe-function-type -- any method of any port
   async #call(target: object, member: Function, parameters: unknown[]): Promise<unknown> {
     if (this.#stopped !== null) await this.#running();
-    if (!this.#step()) return never;
+    if (!this.#step()) return never();
     try {
       const value: unknown = await Reflect.apply(member, target, parameters);
       this.#onEffect();
       if (this.#stopped !== null) await this.#running();
-      return this.#step() ? value : await never;
+      return this.#step() ? value : await never();
     } catch (error) {
       if (this.#stopped !== null) await this.#running();
-      if (!this.#alive) return never;
+      if (!this.#alive) return never();
       throw error;
     }
   }

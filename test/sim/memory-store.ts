@@ -21,8 +21,8 @@ interface Lease {
 }
 
 /**
- * A store without a disk, many times quicker than SQLite in memory. It outlives the processes that use it: `leaseHolderDied` and `leaseHolderStarted` say what a
- * restart of the name server does to leases.
+ * A store without a disk, many times quicker than SQLite in memory. It outlives the processes that use it: `leaseHolderDied` and its like say what
+ * becomes of leases when the name server does not run.
  */
 export class MemoryStore implements Store {
   readonly #clock: Clock;
@@ -106,6 +106,19 @@ export class MemoryStore implements Store {
     this.#counting = true;
     for (const lease of this.#leases.values()) lease.deadline = this.#clock.monotonicMilliseconds() + lease.duration;
     this.#scheduleExpiry();
+  }
+
+  /** Nobody counts leases meanwhile, but their time runs on. @returns how it goes on */
+  leaseHolderStopped(): () => void {
+    const counted = this.#counting;
+    this.#counting = false;
+    this.#expiry.abort();
+    return () => {
+      if (!counted) return;
+      this.#counting = true;
+      this.#expire();
+      this.#scheduleExpiry();
+    };
   }
 
   #bucketOf(key: string): Bucket {

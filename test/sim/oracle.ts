@@ -12,7 +12,12 @@ export interface Writer {
   able: boolean;
   /** Its host stood still, or both of its guardians did: the exception that is documented. */
   excused: boolean;
+  /** Its host was off, and has not heard the name server since. */
+  unaware: boolean;
 }
+
+/** So long after it went on the name server may not know yet which hosts are up: heartbeats that were lost meanwhile are tried again. */
+const wakingMilliseconds = 10_000;
 
 interface KnownVolume {
   name: string;
@@ -21,8 +26,8 @@ interface KnownVolume {
   heads: Map<number, Content>;
   /** The highest epoch under which anybody could ever write. */
   highest: { epoch: number; writer: string };
-  /** Epochs that a failover ended. */
-  replaced: Set<number>;
+  /** Epochs that a failover ended, and whether by an operator's word that the holder is off. */
+  replaced: Map<number, { byWord: boolean }>;
   /** True time at which each snapshot came into the record's history. */
   recordedAt: Map<string, number>;
 }
@@ -34,9 +39,18 @@ interface KnownVolume {
 export class Oracle {
   /** Writes of old epochs by hosts that are excused. */
   excusedWrites = 0;
+  /**
+   * Writes by hosts that came back, without a name server to be heard, after an operator had said that they were off: where a class does not have automatic
+   * failover, their own grant lets them.
+   */
+  unawareWrites = 0;
   failovers = 0;
   /** True time at which the name server's wall clock was last set: what it had said before cannot be judged. */
   nameServerClockSetAt = -Infinity;
+  /** True time at which the name server last went on after it stood still: which hosts are up it learns only then, and may choose before it has heard of all. */
+  nameServerWokeAt = -Infinity;
+  /** Failovers within that time to a host that had less of the history than another. */
+  hastyChoices = 0;
   readonly #now: () => number;
   readonly #trueTimeOf: (nameServerTime: string) => number;
   readonly #written = new Map<string, Written>();
@@ -88,7 +102,7 @@ export class Oracle {
         record,
         heads,
         highest: { epoch: 0, writer: '' },
-        replaced: new Set(),
+        replaced: new Map(),
         recordedAt: new Map(),
       });
       return;
@@ -137,9 +151,11 @@ export class Oracle {
       else if (writer.epoch === highest.epoch && writer.host !== highest.writer) {
         throw new Error(`${who} can write ${known.name} under epoch ${writer.epoch}, which is that of ${highest.writer}`);
       } else if (writer.epoch < highest.epoch) {
-        if (!writer.excused)
+        const unaware = writer.unaware && known.replaced.get(writer.epoch)?.byWord === true;
+        if (!writer.excused && !unaware)
           throw new Error(`${who} can write ${known.name} under epoch ${writer.epoch}, but ${highest.writer} could under ${highest.epoch}`);
-        if (writing) this.excusedWrites += 1;
+        if (writing && unaware) this.unawareWrites += 1;
+        else if (writing) this.excusedWrites += 1;
       }
     }
   }
@@ -176,7 +192,7 @@ export class Oracle {
     if (failover === null) return;
     const { name } = known;
     this.failovers += 1;
-    known.replaced.add(before.epoch);
+    known.replaced.set(before.epoch, { byWord: failover.actor === 'operator' });
     if (failover.actor !== 'operator' && (before.protection.failover !== 'auto' || before.leasedEpoch !== before.epoch)) {
       throw new Error(`${failover.actor} let ${failover.to} take ${name} over, which is not under automatic failover`);
     }
@@ -218,7 +234,11 @@ export class Oracle {
     const chosen = before.lineage.findIndex((entry) => entry.snapshot === snapshot);
     for (const { host } of before.copies) {
       if (host === from || host === to || !this.isUp(host)) continue;
-      if (newest(host) > chosen) throw new Error(`${to} took ${name} over, though ${host} had more of its history`);
+      if (newest(host) <= chosen) continue;
+      if (this.#now() - this.nameServerWokeAt >= wakingMilliseconds)
+        throw new Error(`${to} took ${name} over, though ${host} had more of its history`);
+      this.hastyChoices += 1;
+      return;
     }
   }
 

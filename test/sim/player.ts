@@ -2,6 +2,7 @@ import type { Action, Kind } from './actions.ts';
 import { describeAction, theHolder, volumeNames } from './actions.ts';
 import type { Fault } from './direct-transport.ts';
 import type { FakeContainer } from './fake-machine.ts';
+import type { Writer } from './oracle.ts';
 import type { SimulatedCluster } from './simulated-cluster.ts';
 import type { SimulatedHost } from './simulated-host.ts';
 
@@ -70,7 +71,6 @@ export class Player {
 
   async heal(): Promise<void> {
     const cluster = this.#cluster;
-    this.#healed = true;
     this.#tell('heal');
     for (const end of this.#lasting) end();
     this.#trouble = 0;
@@ -83,10 +83,14 @@ export class Player {
     cluster.nameServerIncarnation?.dieAfter(Infinity);
     await cluster.startNameServer();
     this.#writeAll();
-    for (const each of this.#running) this.#stop(each);
     await cluster.until(() => cluster.hosts.every((host) => host.agent.connected), 'all agents are connected');
     // What an operator had asked for before may still be on its way.
     await cluster.pass(15_000);
+    const isSettled = ({ able, epoch, volume }: Writer): boolean => able && epoch === cluster.oracle.volume(volume)?.epoch;
+    await cluster.until(() => cluster.hosts.every(({ writers }) => writers.every(isSettled)), 'each container writes or has ended', 60_000);
+    this.#healed = true;
+    this.#writeAll();
+    for (const each of this.#running) this.#stop(each);
     for (const { name } of cluster.hosts) await cluster.resolve(cluster.operator.activateHost({ parameters: { host: name } }));
   }
 
@@ -145,7 +149,7 @@ export class Player {
     const cluster = this.#cluster;
     if (!('host' in action)) {
       if (action.do === 'kill-name-server') this.#killNameServer(action.effects, action.back);
-      else if (action.do === 'stop-name-server') this.#stopNameServer(action.lasts);
+      else if (action.do === 'stop-name-server') this.#for(action.lasts, cluster.stopNameServer());
       else if (action.do === 'cut') this.#cut([[this.#nameOf(action.from), this.#nameOf(action.to)]], action.oneWay, action.lasts);
       return;
     }
@@ -286,12 +290,6 @@ export class Player {
     const { nameServerIncarnation: incarnation } = this.#cluster;
     incarnation?.dieAfter(effects);
     incarnation?.onDeath(() => this.#later(back, () => void this.#cluster.startNameServer()));
-  }
-
-  #stopNameServer(lasts: number): void {
-    const { nameServerIncarnation: incarnation } = this.#cluster;
-    incarnation?.stop();
-    this.#for(lasts, () => incarnation?.continue());
   }
 
   #cutPower(host: SimulatedHost, back: number): void {

@@ -6,6 +6,8 @@ interface Sleeper {
   order: number;
   /** null once it was woken or called off: it then only waits to be taken out. */
   wake: (() => void) | null;
+  /** Takes the ear off its signal. */
+  forget: () => void;
 }
 
 /** The one true time of a simulation, which no part of the product sees: it moves only when told, from sleeper to sleeper. */
@@ -31,13 +33,14 @@ export class SimulatedClock implements Clock {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason as Error);
       this.#order += 1;
-      const sleeper: Sleeper = { deadline: this.#monotonic + Math.max(0, milliseconds), order: this.#order, wake: null };
+      const sleeper: Sleeper = { deadline: this.#monotonic + Math.max(0, milliseconds), order: this.#order, wake: null, forget: () => undefined };
       const abort = (): void => {
         sleeper.wake = null;
         reject(signal?.reason as Error);
       };
+      sleeper.forget = () => signal?.removeEventListener('abort', abort);
       sleeper.wake = () => {
-        signal?.removeEventListener('abort', abort);
+        sleeper.forget();
         resolve();
       };
       signal?.addEventListener('abort', abort, { once: true });
@@ -57,6 +60,11 @@ export class SimulatedClock implements Clock {
       next.wake?.();
     }
     this.#monotonic = end;
+  }
+
+  /** Nobody wakes any more: lets go of all that waits, which is otherwise kept for ever by the signals it listens to. */
+  end(): void {
+    for (const sleeper of this.#sleepers.splice(0)) sleeper.forget();
   }
 
   #next(): Sleeper | undefined {

@@ -110,7 +110,7 @@ export class SimulatedCluster {
     incarnation.onDeath(() => this.#store.leaseHolderDied());
     this.#store.leaseHolderStarted();
     const nameServer = await createNameServer({
-      store: incarnation.wrap(this.#observedStore(), 'watch'),
+      store: incarnation.wrap(this.#observedStore(incarnation), 'watch'),
       clock: incarnation.wrap(this.nameServerClock, 'monotonicMilliseconds', 'wallMilliseconds'),
       random: this.random.bytes,
       issuer: {
@@ -134,6 +134,19 @@ export class SimulatedCluster {
 
   killNameServer(): void {
     this.#nameServer?.incarnation.kill();
+  }
+
+  /** Stops (SIGSTOP) the name server. @returns how to continue it */
+  stopNameServer(): () => void {
+    const incarnation = this.#nameServer?.incarnation;
+    if (incarnation?.running !== true) return () => undefined;
+    incarnation.stop();
+    const countOn = this.#store.leaseHolderStopped();
+    return () => {
+      incarnation.continue();
+      this.oracle.nameServerWokeAt = this.clock.monotonicMilliseconds();
+      if (incarnation.alive) countOn();
+    };
   }
 
   jumpNameServerClock(milliseconds: number): void {
@@ -180,10 +193,11 @@ export class SimulatedCluster {
 
   /** Ends everything, so that nothing of it runs on. */
   async stop(): Promise<void> {
-    for (const host of this.hosts) host.kill();
+    for (const host of this.hosts) host.end();
     this.killNameServer();
     await this.clock.advance(0);
     await this.#store.close();
+    this.clock.end();
   }
 
   async #addHost(name: string): Promise<void> {
@@ -293,10 +307,17 @@ export class SimulatedCluster {
   }
 
   /** The name server's store; what is written there is compared with the truth. */
-  #observedStore(): Store {
+  #observedStore(incarnation: Incarnation): Store {
     const store = this.#store;
+    async function* watch(...parameters: Parameters<Store['watch']>): ReturnType<MemoryStore['watch']> {
+      for await (const events of store.watch(...parameters)) {
+        for (let { gate } = incarnation; gate !== null; gate = incarnation.gate) await gate;
+        yield events;
+      }
+    }
     return new Proxy(store, {
       get: (target, key) => {
+        if (key === 'watch') return watch;
         if (key === 'transact') return (...parameters: Parameters<Store['transact']>) => this.#transact(...parameters);
         const member: unknown = Reflect.get(target, key, target);
         return typeof member === 'function' ? (member.bind(target) as unknown) : member;

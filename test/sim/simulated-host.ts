@@ -40,7 +40,7 @@ export interface HostSurroundings {
 
 const mountDirectory = '/mounts';
 /** A machine that stood still may write for so long after it goes on; its guards act within that. Milliseconds. */
-const graceMilliseconds = { stoodStill: 20_000, unguarded: 3000 };
+const graceMilliseconds = { stoodStill: 20_000, unguarded: 3000, unaware: 3000 };
 
 /** A host of the simulation: a machine that lasts, and on it one run of the agent after another, and one of the guard. */
 export class SimulatedHost {
@@ -58,10 +58,14 @@ export class SimulatedHost {
   readonly #guard: GuardPlace;
   readonly #onMachine: GuardSurroundings;
   #agent: { agent: Agent; incarnation: Incarnation } | null = null;
+  readonly #dead: Agent[] = [];
+  readonly #ended = new AbortController();
   #crashAt: CrashPoint | null = null;
   #sessions = 0;
   #stoodStill = 0;
   #excusedUntil = 0;
+  /** True time at which the name server was first heard after the machine was switched on; null while it was not. */
+  #awareSince: number | null = 0;
   #unguarded = false;
 
   constructor(surroundings: HostSurroundings) {
@@ -133,6 +137,13 @@ export class SimulatedHost {
     return this.#unguarded || this.machine.standsStill || this.#surroundings.trueClock.monotonicMilliseconds() < this.#excusedUntil;
   }
 
+  /** It was off, and has not heard the name server since, or has only just done so. */
+  get unaware(): boolean {
+    const now = this.#surroundings.trueClock.monotonicMilliseconds();
+    if (this.#awareSince === null && this.running && this.agent.connected) this.#awareSince = now;
+    return this.#awareSince === null || now - this.#awareSince < graceMilliseconds.unaware;
+  }
+
   /** Lets the next run, or the present one, die at this place, once. */
   crashAt(place: CrashPoint | null): void {
     this.#crashAt = place;
@@ -175,6 +186,7 @@ export class SimulatedHost {
       crashPoint: (place) => this.#passCrashPoint(incarnation, place),
     });
     this.#agent = { agent, incarnation };
+    incarnation.onDeath(() => this.#dead.push(agent));
     this.#noteGuarding();
     await Promise.race([agent.start(), incarnation.died.catch(() => undefined)]);
   }
@@ -193,6 +205,14 @@ export class SimulatedHost {
     this.killGuard();
     this.machine.restart();
     this.clock.restart();
+    this.#awareSince = null;
+  }
+
+  /** The simulation is over: nothing may go on to wait, because what waits is kept for ever by the signals it listens to. */
+  end(): void {
+    this.powerCut();
+    this.#ended.abort();
+    for (const agent of this.#dead) agent.stop().catch(() => undefined);
   }
 
   /** Stops (SIGSTOP) one of the two processes. @returns how to continue it; nothing if it was not there */
@@ -236,7 +256,7 @@ export class SimulatedHost {
       if (!this.running) throw new SupercargoError('host-unreachable', 'The agent does not run.');
       const { agent, incarnation } = this.#agent as { agent: Agent; incarnation: Incarnation };
       if (incarnation.gate !== null) await Promise.race([incarnation.gate, incarnation.died]);
-      const mountPoint = await Promise.race([agent.verbs.mount(volume, session, signal), incarnation.died]);
+      const mountPoint = await Promise.race([agent.verbs.mount(volume, session, AbortSignal.any([signal, this.#ended.signal])), incarnation.died]);
       if (incarnation.gate !== null) await Promise.race([incarnation.gate, incarnation.died]);
       if (this.machine.engineRun !== engineRun) throw new KilledError('the engine died meanwhile');
       this.#begin(container, mountPoint);
@@ -305,7 +325,7 @@ export class SimulatedHost {
   #writer(container: FakeContainer): Writer {
     const { name, path, epoch } = container;
     const volume = (path === null ? null : volumeAt(path)) ?? '';
-    return { name, host: this.name, volume, epoch, able: this.machine.canWrite(container), excused: this.excused };
+    return { name, host: this.name, volume, epoch, able: this.machine.canWrite(container), excused: this.excused, unaware: this.unaware };
   }
 
   #incarnate(): Incarnation {
