@@ -1,4 +1,4 @@
-import { currentHost } from '../model/placement.ts';
+import { currentHost } from '../model/holder.ts';
 import type { AgentStatus } from '../protocol/local-routes.ts';
 import type { VolumeVerbs } from '../ports/volume-verbs.ts';
 import { ClusterView } from './cluster-view.ts';

@@ -1,16 +1,14 @@
 import { SupercargoError } from '../model/errors.ts';
 import type { Volume } from '../model/records.ts';
-import type { GuardedVolume } from '../ports/guardian.ts';
+import { freezeLeadMilliseconds } from '../ports/guardian.ts';
+import type { GuardedUntil, GuardedVolume } from '../ports/guardian.ts';
+import { shortestSessionMilliseconds } from '../protocol/protection-routes.ts';
 import type { LeaseClaim } from '../protocol/protection-routes.ts';
 import { mountPointOf } from './context.ts';
 import type { AgentOptions } from './context.ts';
 
-/** What a lease is counted with before the name server has said how long its sessions last: the shortest it allows. Milliseconds. */
-const shortestSessionMilliseconds = 5000;
 /** A mount needs at least this much of its lease left: by then the guardians are about to stop its users. Milliseconds. */
 const leastLeftMilliseconds = 1500;
-/** What guardians freeze this long before the end of a lease. Milliseconds. */
-const freezeLeadMilliseconds = 1000;
 /** How long a mount waits for the name server to confirm its lease. Milliseconds. */
 const confirmationPatienceMilliseconds = 5000;
 
@@ -141,9 +139,7 @@ export class Leases {
    */
   async #arm(claims: readonly LeaseClaim[], sentAt: number): Promise<void> {
     if (claims.length === 0) return;
-    const states = (await Promise.all(this.#context.guardians.map((guardian) => this.#tell(async () => guardian.states())))).flatMap(
-      (each) => each ?? [],
-    );
+    const { guarded: states } = await this.#look();
     for (const claim of claims) {
       const known = states.filter(({ volume, epoch }) => volume === claim.volume && epoch === claim.epoch).map(({ until }) => until);
       const unknown = sentAt + (this.#heldBefore.has(claim.volume) ? freezeLeadMilliseconds : this.#sessionMilliseconds);
@@ -166,10 +162,16 @@ export class Leases {
 
   /** A guardian that outlived the agent before this one may guard what needs no guard any more: its users must not be stopped for that. */
   async #dropInherited(claims: readonly LeaseClaim[]): Promise<void> {
-    const answers = await Promise.all(this.#context.guardians.map((guardian) => this.#tell(async () => guardian.states())));
-    this.#haveLooked = answers.every((each) => each !== null);
+    const { guarded, complete } = await this.#look();
+    this.#haveLooked = complete;
     const kept = new Set(claims.map(({ volume }) => volume));
-    for (const { volume } of answers.flatMap((each) => each ?? [])) if (!kept.has(volume)) await this.forget(volume);
+    for (const { volume } of guarded) if (!kept.has(volume)) await this.forget(volume);
+  }
+
+  /** What the guardians guard, and whether all of them have answered. */
+  async #look(): Promise<{ guarded: GuardedUntil[]; complete: boolean }> {
+    const answers = await Promise.all(this.#context.guardians.map((guardian) => this.#tell(async () => guardian.states())));
+    return { guarded: answers.flatMap((each) => each ?? []), complete: answers.every((each) => each !== null) };
   }
 
   async #dropAllBut(claims: readonly LeaseClaim[]): Promise<void> {

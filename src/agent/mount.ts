@@ -87,7 +87,7 @@ async function awaitGrant(context: AgentContext, actor: VolumeActor, volume: Vol
   const since = { blocked: now, away: now, problem: now };
   while (state.grant(volume.id)?.state !== 'held') {
     checkProgress(context, actor, move, since);
-    await nextChangeOrSecond(context, actor, signal);
+    await actor.nextChangeWithin(1000, signal);
   }
 }
 
@@ -176,20 +176,6 @@ async function takeoverOrSecond(context: AgentContext, actor: VolumeActor, { id 
   const before = view.volume(id)?.epoch;
   const end = clock.monotonicMilliseconds() + 1000;
   for (let left = 1000; left > 0 && view.volume(id)?.epoch === before; left = end - clock.monotonicMilliseconds()) {
-    await nextChangeOr(left, context, actor, signal);
-  }
-}
-
-function nextChangeOrSecond(context: AgentContext, actor: VolumeActor, signal: AbortSignal): Promise<void> {
-  return nextChangeOr(1000, context, actor, signal);
-}
-
-async function nextChangeOr(milliseconds: number, { clock }: AgentContext, actor: VolumeActor, signal: AbortSignal): Promise<void> {
-  const either = new AbortController();
-  const both = AbortSignal.any([signal, either.signal]);
-  try {
-    await Promise.race([actor.nextChange(both), clock.sleep(milliseconds, both)]);
-  } finally {
-    either.abort();
+    await actor.nextChangeWithin(left, signal);
   }
 }

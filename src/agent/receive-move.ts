@@ -81,7 +81,8 @@ async function awaitRelease(session: PullSession, move: Move, actor: VolumeActor
     if (now.phase === 'released') return;
     const left = freshenAt - clock.monotonicMilliseconds();
     if (left > 0 || now.blockedBy.length === 0 || !view.synced) {
-      const heard = await nextChangeOrTimeout(context, actor, sourceCheckMilliseconds, signal);
+      const heard = await actor.nextChangeWithin(sourceCheckMilliseconds, signal);
+      signal.throwIfAborted();
       // A source that is gone will never release. An operator's move waits for it; a container that starts must not.
       if (!heard && now.reason === 'mount' && view.synced) await requirePeer(context, move.from, onSource(context, move));
       continue;
@@ -90,18 +91,6 @@ async function awaitRelease(session: PullSession, move: Move, actor: VolumeActor
     interval = bytes < smallDeltaBytes ? Math.min(interval * 2, freshenMilliseconds.most) : freshenMilliseconds.first;
     // Once released, as the source itself says, there is nothing to freshen: the record will say so in a moment.
     freshenAt = final ? Infinity : clock.monotonicMilliseconds() + interval;
-  }
-}
-
-/** @returns whether something changed before the time was over */
-async function nextChangeOrTimeout({ clock }: AgentContext, actor: VolumeActor, milliseconds: number, signal: AbortSignal): Promise<boolean> {
-  const either = new AbortController();
-  const both = AbortSignal.any([signal, either.signal]);
-  try {
-    return await Promise.race([actor.nextChange(both).then(() => true), clock.sleep(milliseconds, both).then(() => false)]);
-  } finally {
-    either.abort();
-    signal.throwIfAborted();
   }
 }
 

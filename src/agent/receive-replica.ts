@@ -1,4 +1,5 @@
 import { SupercargoError } from '../model/errors.ts';
+import { currentHost } from '../model/holder.ts';
 import type { Volume } from '../model/records.ts';
 import { chooseBase } from '../planner/transfer-plan.ts';
 import type { AgentContext } from './context.ts';
@@ -15,9 +16,9 @@ const unreported = { beginRound: () => undefined, add: () => undefined, restartR
 export async function receiveReplica(context: AgentContext, volume: Volume, signal: AbortSignal): Promise<void> {
   const { driver, nameServer, state, log, clock } = context;
   const wanted = volume.lineage.at(-1);
+  const source = currentHost(volume.placement);
   const parameters = { volume: volume.id };
-  if (wanted === undefined) return;
-  const { source } = await nameServer.createReplicaTicket({ parameters }, { signal });
+  if (wanted === undefined || source === null) return;
   await requirePeer(context, source, `Volume "${volume.name}" is on ${state.hostName(source)}`);
   const subject = { id: volume.id, volume: volume.id, volumeName: volume.name, from: source };
   const session = new PullSession(context, subject, unreported, signal, () => nameServer.createReplicaTicket({ parameters }, { signal }));

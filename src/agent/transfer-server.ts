@@ -1,7 +1,8 @@
 import type { Readable, Writable } from 'node:stream';
 import { SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';
-import { currentHost, isOver } from '../model/placement.ts';
+import { currentHost } from '../model/holder.ts';
+import { isOver } from '../model/placement.ts';
 import type { Move, Volume } from '../model/records.ts';
 import { chooseBase } from '../planner/transfer-plan.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';

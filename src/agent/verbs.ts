@@ -1,6 +1,6 @@
 import { isSupercargoError, SupercargoError } from '../model/errors.ts';
 import { formatSize } from '../model/size.ts';
-import { currentHost } from '../model/placement.ts';
+import { currentHost } from '../model/holder.ts';
 import type { Volume } from '../model/records.ts';
 import type { CreateOptions, KnownVolume, VolumeVerbs } from '../ports/volume-verbs.ts';
 import { mountPointOf } from './context.ts';

@@ -77,6 +77,17 @@ export class VolumeActor {
     });
   }
 
+  /** As `nextChange`, but no longer than this. @returns whether something changed before the time was over */
+  async nextChangeWithin(milliseconds: number, signal: AbortSignal): Promise<boolean> {
+    const either = new AbortController();
+    const both = AbortSignal.any([signal, either.signal]);
+    try {
+      return await Promise.race([this.nextChange(both).then(() => true), this.#context.clock.sleep(milliseconds, both).then(() => false)]);
+    } finally {
+      either.abort();
+    }
+  }
+
   /** Mounts if this host holds the volume. In the queue, so that a release either sees the session or has refused it. */
   async mountIfHeld(session: string, signal: AbortSignal): Promise<string | null> {
     const { state, driver, system, engine, crashPoint, leases } = this.#context;

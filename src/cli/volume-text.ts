@@ -1,6 +1,6 @@
 import { formatDuration } from '../model/duration.ts';
 import { newestInLineage } from '../model/failover.ts';
-import { currentHost } from '../model/placement.ts';
+import { currentHost } from '../model/holder.ts';
 import type { Protection, Volume } from '../model/records.ts';
 import type { HostView } from '../protocol/routes.ts';
 
@@ -34,7 +34,7 @@ function readyReplicas(volume: Volume, hosts: readonly HostView[]): number {
 export function visibleProblem(volume: Volume, hosts: readonly HostView[]): string | null {
   const { placement, protection, diverged } = volume;
   if (placement.state !== 'held' && placement.state !== 'moving') return null;
-  const host = hosts.find(({ id }) => id === (placement.state === 'held' ? placement.host : placement.from));
+  const host = hosts.find(({ id }) => id === currentHost(placement));
   if (host?.status !== 'up') return host === undefined ? 'its host is gone' : `${host.name} is down`;
   if (readyReplicas(volume, hosts) < protection.replicas) return 'replicas are missing';
   return diverged.length > 0 ? 'has kept copies' : null;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { SupercargoError } from '../model/errors.ts';
+import { shortestSessionMilliseconds } from '../protocol/protection-routes.ts';
 
 /** Durations, in milliseconds, and switches that only few need to change: from the environment, so that a service file can hold them. */
 const settings = z.object({
@@ -18,7 +19,7 @@ const settings = z.object({
   SUPERCARGO_SESSION: z.coerce
     .number()
     .int()
-    .min(5000)
+    .min(shortestSessionMilliseconds)
     .default(10_000)
     .describe('A host counts as down this long after its last heartbeat; by then it has stopped what is under automatic failover.'),
   SUPERCARGO_TAKEOVER_MARGIN: z.coerce

@@ -1,5 +1,6 @@
 import type { Clock } from '../ports/clock.ts';
 import type { Fence, Seal } from '../ports/fence.ts';
+import { freezeLeadMilliseconds } from '../ports/guardian.ts';
 import type { GuardedVolume, Guardian } from '../ports/guardian.ts';
 
 /** How a volume stands with a guard. */
@@ -71,7 +72,7 @@ export class Guard implements Guardian {
 
   constructor(options: GuardOptions) {
     this.#options = options;
-    this.#lead = options.freezeLeadMilliseconds ?? 1000;
+    this.#lead = options.freezeLeadMilliseconds ?? freezeLeadMilliseconds;
   }
 
   /**

@@ -1,4 +1,5 @@
 import { SupercargoError } from './errors.ts';
+import { currentHost } from './holder.ts';
 import type { Copy, DivergedCopy, FailoverRecord, LineageEntry, Protection, Volume } from './records.ts';
 
 /**
@@ -12,6 +13,17 @@ const rememberedEntries = 16;
 /** The newest snapshot of the volume's history that a copy has; null if it has none of it. */
 export function newestInLineage(volume: Pick<Volume, 'lineage'>, copy: Pick<Copy, 'snapshots'>): LineageEntry | null {
   return volume.lineage.findLast((entry) => copy.snapshots.includes(entry.snapshot)) ?? null;
+}
+
+/** The same for the copy on a host; null also if there is none. */
+export function newestOn(volume: Volume, host: string): LineageEntry | null {
+  const copy = volume.copies.find((each) => each.host === host);
+  return copy === undefined ? null : newestInLineage(volume, copy);
+}
+
+/** Roughly what the volume's history holds, as far as it is remembered. Bytes. */
+export function historyBytes({ lineage }: Pick<Volume, 'lineage'>): number {
+  return lineage.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /**
@@ -53,8 +65,7 @@ export function failOver(volume: Volume, takeover: Takeover): Volume {
   if (placement.state !== 'held' || placement.host === takeover.to) {
     throw new SupercargoError('wrong-state', `Volume "${volume.name}" is not held by another host.`, { hint: 'Look at the volume again.' });
   }
-  const copy = volume.copies.find((each) => each.host === takeover.to);
-  const newest = copy === undefined ? null : newestInLineage(volume, copy);
+  const newest = newestOn(volume, takeover.to);
   if (newest === null) {
     throw new SupercargoError('data-missing', `Host ${takeover.to} has no snapshot of volume "${volume.name}" that it could start from.`, {
       hint: 'supercargo volume failover NAME shows which hosts have one.',
@@ -72,7 +83,7 @@ export function failOver(volume: Volume, takeover: Takeover): Volume {
   };
   const kept = volume.lineage.indexOf(newest) + 1;
   // Whatever live copy it had once is none of the new epoch: it makes that one from the snapshot.
-  const copies = volume.copies.map((each) => (each === copy ? { ...each, kind: 'replica' as const } : each));
+  const copies = volume.copies.map((each) => (each.host === takeover.to ? { ...each, kind: 'replica' as const } : each));
   return withNewEpoch({
     ...volume,
     copies,
@@ -108,9 +119,15 @@ export function acceptLease(volume: Volume, host: string, epoch: number): Volume
 
 /** Whether the host may go on writing under this epoch, as long as its session lasts. */
 export function isLeaseOf(volume: Volume, host: string, epoch: number): boolean {
-  const { placement } = volume;
-  const holder = placement.state === 'held' || placement.state === 'removing' ? placement.host : placement.state === 'moving' ? placement.from : null;
-  return holder === host && volume.epoch === epoch && volume.protection.failover === 'auto';
+  return currentHost(volume.placement) === host && volume.epoch === epoch && volume.protection.failover === 'auto';
+}
+
+/**
+ * Whether a machine may let a replica take over once the holder's lease has ended: its class says so, and the holder of this very epoch has promised to stop
+ * by then.
+ */
+export function failsOverByItself({ protection, leasedEpoch, epoch }: Pick<Volume, 'protection' | 'leasedEpoch' | 'epoch'>): boolean {
+  return protection.failover === 'auto' && leasedEpoch === epoch;
 }
 
 /** Other parameters of the class. Without automatic failover no machine may take the volume from its holder, from this moment on. */

@@ -1,12 +1,12 @@
 /* oxlint-disable vitest/no-conditional-expect -- what a property says of arbitrary facts holds under its condition */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { currentHost } from './holder.ts';
 import {
   abort,
   claim,
   commit,
   confirmRemoval,
-  currentHost,
   isGone,
   isOver,
   markBlocked,

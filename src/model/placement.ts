@@ -28,19 +28,6 @@ export function isOver(move: Move): boolean {
   return move.phase === 'committed' || move.phase === 'aborted';
 }
 
-/** The host whose copy counts at this moment: the one that may write, or the one that was last allowed to. */
-export function currentHost(placement: Placement): string | null {
-  switch (placement.state) {
-    case 'free':
-      return null;
-    case 'held':
-    case 'removing':
-      return placement.host;
-    case 'moving':
-      return placement.from;
-  }
-}
-
 /**
  * A host wants to hold the volume. A free one is granted at once; a foreign one gets a move opened; a move that leads there is joined.
  * @throws move-in-progress if the volume is on its way to a third host, not-found if it is being removed

@@ -1,6 +1,8 @@
 import { SupercargoError } from '../model/errors.ts';
 import { z } from 'zod';
-import { claim, currentHost } from '../model/placement.ts';
+import { failsOverByItself } from '../model/failover.ts';
+import { currentHost } from '../model/holder.ts';
+import { claim } from '../model/placement.ts';
 import type { Opening } from '../model/placement.ts';
 import type { Host, Move, Volume } from '../model/records.ts';
 import { findHost, findMove, hostName } from './lookup.ts';
@@ -40,8 +42,7 @@ export async function applyClaim(
 
 /** @throws host-unreachable: a move from a holder that is lost could only be in the way of the replica that is about to take over */
 async function refuseIfTakeoverAhead(transaction: Transaction, volume: Volume, holder: string): Promise<void> {
-  const automatic = volume.protection.failover === 'auto' && volume.leasedEpoch === volume.epoch;
-  if (!automatic || (await transaction.get(keys.session(holder), z.unknown())) !== undefined) return;
+  if (!failsOverByItself(volume) || (await transaction.get(keys.session(holder), z.unknown())) !== undefined) return;
   throw new SupercargoError('host-unreachable', `Volume "${volume.name}" is held by ${await hostName(transaction, holder)}, which does not answer.`, {
     hint: 'A replica takes over by itself as soon as its lease and the margin are over.',
   });

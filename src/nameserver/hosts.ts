@@ -2,6 +2,7 @@ import { acceptLease, isLeaseOf } from '../model/failover.ts';
 import { hostRecord, volumeRecord } from '../model/records.ts';
 import type { Host, PoolReport } from '../model/records.ts';
 import { SupercargoError } from '../model/errors.ts';
+import { shortestSessionMilliseconds } from '../protocol/protection-routes.ts';
 import type { LeaseClaim } from '../protocol/protection-routes.ts';
 import type { HostView, Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
@@ -10,9 +11,6 @@ import { findHost, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
 import type { Transaction } from './repository.ts';
-
-/** The shortest length that a name server can be set to. */
-const shortestSessionMilliseconds = 5000;
 
 /** Pool figures are written when they changed by this share of the capacity, not at every heartbeat. */
 const reportedShare = 0.005;

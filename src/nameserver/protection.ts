@@ -1,5 +1,5 @@
 import { SupercargoError } from '../model/errors.ts';
-import { forgetDiverged, recordDiverged, recordSnapshot } from '../model/failover.ts';
+import { failsOverByItself, forgetDiverged, recordDiverged, recordSnapshot } from '../model/failover.ts';
 import { hostRecord, moveRecord } from '../model/records.ts';
 import type { Volume } from '../model/records.ts';
 import { candidatesOf } from '../planner/failover-plan.ts';
@@ -95,7 +95,7 @@ function failoverHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'g
         volume: volume.name,
         holder: view?.name ?? holder,
         holderStatus: view?.downMilliseconds === null ? 'up' : 'down',
-        automatic: volume.protection.failover === 'auto' && volume.leasedEpoch === volume.epoch,
+        automatic: failsOverByItself(volume),
         candidates: candidatesOf(volume, hosts).map(({ host, newest }) => ({
           host: host.name,
           snapshot: newest.snapshot,
@@ -126,7 +126,7 @@ function failoverHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'g
 function requireWord(volume: Volume, hosts: readonly KnownHost[], from: string, holderIsOff: boolean): void {
   if (holderIsOff) return;
   const name = hosts.find(({ id }) => id === from)?.name ?? from;
-  if (volume.protection.failover === 'auto' && volume.leasedEpoch === volume.epoch) {
+  if (failsOverByItself(volume)) {
     throw new SupercargoError('wrong-state', `Volume "${volume.name}" fails over by itself as soon as the lease of ${name} has ended.`, {
       hint: `Wait for it, or, if you know that ${name} has no power, say so: --holder-is-off`,
     });

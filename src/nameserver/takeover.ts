@@ -1,6 +1,6 @@
 import { formatDuration } from '../model/duration.ts';
 import { SupercargoError } from '../model/errors.ts';
-import { failOver } from '../model/failover.ts';
+import { failOver, failsOverByItself } from '../model/failover.ts';
 import { abort, isOver } from '../model/placement.ts';
 import { hostRecord, moveRecord, volumeRecord } from '../model/records.ts';
 import type { Volume } from '../model/records.ts';
@@ -33,9 +33,7 @@ export async function takeOver(context: NameServerContext, request: TakeoverRequ
     await requireSilence(transaction, request.from, volume);
     if ((await transaction.get(keys.session(request.to), z.unknown())) === undefined)
       throw changed('The host that was to take over does not answer.');
-    if (request.holderIsOff !== true && (volume.leasedEpoch !== volume.epoch || volume.protection.failover !== 'auto')) {
-      throw changed('The holder has not promised to stop by itself.');
-    }
+    if (request.holderIsOff !== true && !failsOverByItself(volume)) throw changed('The holder has not promised to stop by itself.');
     if (request.stillRight?.(volume) === false) throw changed('Another copy is the better one by now.');
     const after = failOver(volume, { ...request, now: context.repository.now() });
     transaction.put(keys.volume(volume.id), after);

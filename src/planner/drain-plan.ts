@@ -1,3 +1,4 @@
+import { historyBytes } from '../model/failover.ts';
 import { isOver } from '../model/placement.ts';
 import type { Move, Volume } from '../model/records.ts';
 import { compareInTurn, freeBytes } from './failover-plan.ts';
@@ -62,13 +63,12 @@ export function planDrain({ host, volumes, hosts, moves: open = [] }: DrainFacts
  * of that host holds.
  */
 function sizesOn(host: string, volumes: readonly Volume[], hosts: readonly KnownHost[]): (volume: Volume) => number {
-  const known = (volume: Volume): number | null =>
-    volume.sizeBytes ?? (volume.lineage.length === 0 ? null : volume.lineage.reduce((sum, { bytes }) => sum + bytes, 0));
+  const known = (volume: Volume): number | null => volume.sizeBytes ?? (volume.lineage.length === 0 ? null : historyBytes(volume));
   const present = volumes.filter(({ copies }) => copies.some((copy) => copy.host === host));
   const unknown = present.filter((volume) => known(volume) === null).length;
   const used = hosts.find(({ id }) => id === host)?.pool?.usedBytes ?? 0;
   // A limit is no measure of what is used: of the pool, only what histories tell is taken off.
-  const told = present.reduce((sum, { lineage }) => sum + lineage.reduce((bytes, entry) => bytes + entry.bytes, 0), 0);
+  const told = present.reduce((sum, volume) => sum + historyBytes(volume), 0);
   const share = Math.max(0, used - told) / Math.max(1, unknown);
   return (volume) => known(volume) ?? share;
 }

@@ -1,5 +1,6 @@
 import { formatDuration } from '../model/duration.ts';
-import { newestInLineage } from '../model/failover.ts';
+import { failsOverByItself, historyBytes, newestInLineage, newestOn } from '../model/failover.ts';
+import { currentHost } from '../model/holder.ts';
 import type { Copy, Move, Volume, VolumeUse } from '../model/records.ts';
 import { candidatesOf } from './failover-plan.ts';
 import type { KnownHost } from './failover-plan.ts';
@@ -96,11 +97,6 @@ function explainPlacement(facts: ExplainFacts): Verdict {
   }
 }
 
-/** Whether a machine may let a replica take over, once the lease of the holder has ended. */
-function isAutomatic({ protection, leasedEpoch, epoch }: Volume): boolean {
-  return protection.failover === 'auto' && leasedEpoch === epoch;
-}
-
 function explainLostHolder({ volume, hosts, now }: ExplainFacts, name: string): Verdict {
   const state = `held by ${name}, which does not answer`;
   const [best] = candidatesOf(volume, hosts);
@@ -113,7 +109,7 @@ function explainLostHolder({ volume, hosts, now }: ExplainFacts, name: string): 
     const next = `Bring ${[name, ...away].join(' or ')} back: start its agent, or give it power and network.`;
     return { state, blockedBy: `${name} does not answer, and ${elsewhere}`, next };
   }
-  if (isAutomatic(volume)) {
+  if (failsOverByItself(volume)) {
     const blockedBy = `${name} does not answer; ${best.host.name} takes over when its lease and the margin have ended`;
     return { state, blockedBy, next: 'Nothing: wait some seconds.' };
   }
@@ -132,7 +128,7 @@ function explainMove({ volume, hosts, move }: ExplainFacts, placement: { from: s
   const state = `moving from ${from} to ${to}`;
   const end = `or end the move: supercargo move cancel ${placement.move}`;
   if (isDown(hosts, placement.from)) {
-    if (isAutomatic(volume)) {
+    if (failsOverByItself(volume)) {
       const blockedBy = `${from} does not answer; the move ends when its lease and the margin have ended, and a replica takes over`;
       return { state, blockedBy, next: 'Nothing: wait some seconds.' };
     }
@@ -154,9 +150,7 @@ function explainProtection(facts: ExplainFacts): Pick<Verdict, 'blockedBy' | 'ne
   const { volume, hosts } = facts;
   const { protection, placement, replicas } = volume;
   if (placement.state !== 'held') return fine;
-  const good = replicas.filter(
-    (id) => !isDown(hosts, id) && volume.copies.some((copy) => copy.host === id && newestInLineage(volume, copy) !== null),
-  );
+  const good = replicas.filter((id) => !isDown(hosts, id) && newestOn(volume, id) !== null);
   if (good.length < protection.replicas) return explainMissing(facts, good);
   const late = good.filter((id) => isLate(facts, id)).map((id) => nameOf(hosts, id));
   if (late.length > 0) return { blockedBy: `${late.length === 1 ? 'a replica lags' : 'replicas lag'} behind: ${late.join(', ')}`, next: null };
@@ -165,7 +159,7 @@ function explainProtection(facts: ExplainFacts): Pick<Verdict, 'blockedBy' | 'ne
     const next = `supercargo class set ${volume.class} --replicas 1`;
     return { blockedBy: 'it has automatic failover but no replicas, so nothing could take over', next };
   }
-  return isAutomatic(volume)
+  return failsOverByItself(volume)
     ? fine
     : { blockedBy: `automatic failover is not in force yet: ${nameOf(hosts, placement.host)} takes it up shortly`, next: null };
 }
@@ -192,8 +186,7 @@ function explainMissing({ volume, hosts }: ExplainFacts, good: readonly string[]
 
 /** Whether a replica has missed more than it does in passing: a snapshot that is older than some intervals. */
 function isLate({ volume, now }: ExplainFacts, host: string): boolean {
-  const copy = volume.copies.find((each) => each.host === host);
-  const newest = copy === undefined ? null : newestInLineage(volume, copy);
+  const newest = newestOn(volume, host);
   const missed = newest === null ? undefined : volume.lineage[volume.lineage.indexOf(newest) + 1];
   const patience = Math.max(leastPatienceMilliseconds, latenessIntervals * volume.protection.intervalMilliseconds);
   return missed !== undefined && now - Date.parse(missed.takenAt) > patience;
@@ -212,7 +205,7 @@ function explainDiverged({ volume, hosts }: ExplainFacts): Pick<Verdict, 'blocke
 }
 
 function explainCopies({ volume, hosts, now }: ExplainFacts): ExplainedCopy[] {
-  const holder = volume.placement.state === 'held' ? volume.placement.host : volume.placement.state === 'moving' ? volume.placement.from : null;
+  const holder = volume.placement.state === 'removing' ? null : currentHost(volume.placement);
   const listed = new Map<string, Pick<Copy, 'host' | 'snapshots'>>(volume.copies.map((copy) => [copy.host, copy]));
   for (const host of volume.replicas) if (!listed.has(host)) listed.set(host, { host, snapshots: [] });
   return [...listed.values()].map((copy) => {
@@ -226,7 +219,7 @@ function explainCopies({ volume, hosts, now }: ExplainFacts): ExplainedCopy[] {
       snapshot: newest?.snapshot ?? null,
       takenAt: newest?.takenAt ?? null,
       lagMilliseconds: role === 'holder' || newest === null ? null : Math.max(0, now - Date.parse(newest.takenAt)),
-      lagBytes: role === 'holder' || newest === null ? null : behind.reduce((sum, { bytes }) => sum + bytes, 0),
+      lagBytes: role === 'holder' || newest === null ? null : historyBytes({ lineage: behind }),
     };
   });
 }

@@ -1,4 +1,5 @@
-import { newestInLineage } from '../model/failover.ts';
+import { failsOverByItself, newestOn } from '../model/failover.ts';
+import { currentHost } from '../model/holder.ts';
 import { isOver } from '../model/placement.ts';
 import type { Host, LineageEntry, Move, Volume } from '../model/records.ts';
 
@@ -22,8 +23,7 @@ export interface Candidate {
 export function candidatesOf(volume: Volume, hosts: readonly KnownHost[], wanting: string | null = null): Candidate[] {
   const holder = volume.placement.state === 'held' ? volume.placement.host : null;
   const candidates = hosts.flatMap((host): Candidate[] => {
-    const copy = volume.copies.find((each) => each.host === host.id);
-    const newest = copy === undefined || host.id === holder || host.downMilliseconds !== null ? null : newestInLineage(volume, copy);
+    const newest = host.id === holder || host.downMilliseconds !== null ? null : newestOn(volume, host.id);
     return newest === null ? [] : [{ host, newest }];
   });
   const preference = ({ host, newest }: Candidate): (number | string)[] => [
@@ -66,19 +66,13 @@ export interface FailoverFacts {
   marginMilliseconds: number;
 }
 
-/** Whether a machine may let a replica take over: the holder has promised to stop at the end of its lease, and the lease and the margin are over. */
-function hasRunOut(volume: Volume, holder: KnownHost | undefined, marginMilliseconds: number): boolean {
-  const promised = volume.protection.failover === 'auto' && volume.leasedEpoch === volume.epoch;
-  return promised && holder?.downMilliseconds !== undefined && holder.downMilliseconds !== null && holder.downMilliseconds >= marginMilliseconds;
-}
-
 /** What is to be done about a volume whose holder is lost; null if it is not. */
 export function planFailover({ volume, hosts, move, wanting = null, marginMilliseconds }: FailoverFacts): FailoverAction | null {
   const { placement } = volume;
-  if (volume.protection.failover !== 'auto' || (placement.state !== 'held' && placement.state !== 'moving')) return null;
-  const holder = hosts.find(({ id }) => id === (placement.state === 'held' ? placement.host : placement.from));
-  if (holder === undefined || holder.downMilliseconds === null) return null;
-  if (!hasRunOut(volume, holder, marginMilliseconds)) return null;
+  if (!failsOverByItself(volume) || (placement.state !== 'held' && placement.state !== 'moving')) return null;
+  const holder = hosts.find(({ id }) => id === currentHost(placement));
+  // Its lease is over when it has no session any more; the margin is counted from then.
+  if (holder === undefined || holder.downMilliseconds === null || holder.downMilliseconds < marginMilliseconds) return null;
   // Without its source a move can only come to an end: the last delta is on a host that does not answer.
   if (placement.state === 'moving') return move === null || isOver(move) ? null : { do: 'abort-move', move: move.id, volume: volume.id };
   const [best] = candidatesOf(volume, hosts, wanting);

@@ -1,5 +1,5 @@
-import { newestInLineage } from '../model/failover.ts';
-import { currentHost } from '../model/placement.ts';
+import { historyBytes, newestOn } from '../model/failover.ts';
+import { currentHost } from '../model/holder.ts';
 import type { Volume } from '../model/records.ts';
 import { compareInTurn, freeBytes } from './failover-plan.ts';
 import type { KnownHost } from './failover-plan.ts';
@@ -71,8 +71,7 @@ export function buildsOf(volume: Volume, replicas: readonly string[], hosts: rea
 }
 
 function hasHistory(volume: Volume, host: string): boolean {
-  const copy = volume.copies.find((each) => each.host === host);
-  return copy !== undefined && newestInLineage(volume, copy) !== null;
+  return newestOn(volume, host) !== null;
 }
 
 function replicasOf(volume: Volume, facts: ReplicaFacts, ledger: Ledger): string[] {
@@ -156,7 +155,7 @@ function hasRoom(volume: Volume, host: KnownHost, { promised }: Ledger): boolean
 
 /** What a replica may take, in bytes: the volume's limit, or what is known of its history. */
 function bytesOf(volume: Volume): number {
-  return volume.sizeBytes ?? volume.lineage.reduce((sum, { bytes }) => sum + bytes, 0);
+  return volume.sizeBytes ?? historyBytes(volume);
 }
 
 function freeShare(host: KnownHost): number {

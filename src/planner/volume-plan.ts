@@ -1,5 +1,6 @@
 import type { Grant } from '../model/grant.ts';
 import { newestInLineage } from '../model/failover.ts';
+import { currentHost } from '../model/holder.ts';
 import { isOver } from '../model/placement.ts';
 import type { Copy, Move, Volume } from '../model/records.ts';
 
@@ -205,12 +206,8 @@ function planReplica(facts: VolumeFacts, volume: Volume): Step[] {
 
 /** Whether what is here is surplus: the holder has its live copy, and nothing is kept here for an operator to decide on. */
 function isSafeWithout({ self }: VolumeFacts, volume: Volume): boolean {
-  const holderHasIt = volume.copies.some((copy) => copy.host !== self && copy.kind === 'live' && copy.host === holderOf(volume));
+  const holderHasIt = volume.copies.some((copy) => copy.host !== self && copy.kind === 'live' && copy.host === currentHost(volume.placement));
   return holderHasIt && !volume.diverged.some((each) => each.host === self);
-}
-
-function holderOf({ placement }: Volume): string | null {
-  return placement.state === 'held' ? placement.host : null;
 }
 
 /** Whether the live copy has served: a kept snapshot holds all of it, or it was made for an epoch that never began here. */

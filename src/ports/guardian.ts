@@ -7,6 +7,9 @@ export interface GuardedVolume {
   mountPoint: string;
 }
 
+/** So long before the end of a lease its users are made to stand still, in milliseconds. */
+export const freezeLeadMilliseconds = 1000;
+
 /**
  * Whoever stops the users of volumes at the end of a lease. A host has two, which know nothing of each other: one in the agent and one in a process of its own,
  * so that neither of them being stopped or killed lets a writer go on.

@@ -9,6 +9,9 @@ const hostParameters = z.object({ host: z.string().min(1).max(256) });
 const emptyAnswer = z.object({});
 const reason = z.string().min(1).max(1024).describe('Recorded with the change, for those who ask later.');
 
+/** The shortest session that a name server can be set to: what a host may count with before it was told. Milliseconds. */
+export const shortestSessionMilliseconds = 5000;
+
 /** A host's claim to go on writing: a volume and the epoch under which the host holds it. */
 export const leaseClaim = z.strictObject({ volume: identifier, epoch });
 export type LeaseClaim = z.infer<typeof leaseClaim>;

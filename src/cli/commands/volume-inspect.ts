@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { formatDuration } from '../../model/duration.ts';
+import { failsOverByItself } from '../../model/failover.ts';
 import type { DivergedCopy, FailoverRecord, Volume } from '../../model/records.ts';
 import { formatSize } from '../../model/size.ts';
 import type { CopyView, VolumeStatus } from '../../protocol/protection-routes.ts';
@@ -62,8 +63,8 @@ function describeHealth({ healthy, blockedBy, volume }: VolumeStatus): string {
 }
 
 /** Automatic failover begins only when the holder has promised to stop its users in time. */
-function leaseRemark({ protection, placement, leasedEpoch, epoch }: Volume): string {
-  const waits = protection.failover === 'auto' && placement.state === 'held' && leasedEpoch !== epoch;
+function leaseRemark(volume: Volume): string {
+  const waits = volume.protection.failover === 'auto' && volume.placement.state === 'held' && !failsOverByItself(volume);
   return waits ? ' (not in force yet: the holder has not taken up its lease)' : '';
 }
 

@@ -1,6 +1,6 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { currentHost } from '../../model/placement.ts';
+import { currentHost } from '../../model/holder.ts';
 import type { Volume } from '../../model/records.ts';
 import { parseSize } from '../../model/size.ts';
 import { examples, keyValues, named, reference, references } from '../cli.ts';
