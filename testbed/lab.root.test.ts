@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, globSync, readFileSync, readlinkSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommandError, Lab, TEST_IMAGE } from './lab.ts';
 import type { Host } from './lab.ts';
 import { isAlive, recordProcess, run, waitUntil } from './process.ts';
+import { CloningFolder } from './cloning-folder.ts';
 import { RACKS } from './rack.ts';
 
 const PROGRAM = join(import.meta.dirname, 'lab.ts');
@@ -198,21 +199,14 @@ test('the extra disk keeps its data over a power-off', async () => {
 });
 
 describe('on a rack that can clone files', () => {
-  let folder: string;
+  let folder: CloningFolder;
   beforeAll(async () => {
-    folder = await mkdtemp('/var/tmp/lab-test-xfs-');
-    await run(['truncate', '--size', '2G', join(folder, 'image')]);
-    await run(['mkfs.xfs', '-q', join(folder, 'image')]);
-    await mkdir(join(folder, 'mount'));
-    await run(['mount', '-o', 'loop', join(folder, 'image'), join(folder, 'mount')]);
+    folder = await CloningFolder.make('2G');
   });
-  afterAll(async () => {
-    await run(['umount', join(folder, 'mount')]);
-    await rm(folder, { recursive: true });
-  });
+  afterAll(() => folder[Symbol.asyncDispose]());
 
   test('a power cut loses what was not flushed to the extra disk, and only that', async () => {
-    await using lab = await Lab.up({ hosts: 1, docker: false, disks: '256M', rack: join(folder, 'mount', 'rack') });
+    await using lab = await Lab.up({ hosts: 1, docker: false, disks: '256M', rack: join(folder.path, 'rack') });
     const host = lab.host('h1');
     await host.run(['mkfs.ext4', '-q', await host.disk()]);
     await host.run(['mount', await host.disk(), '/mnt']);

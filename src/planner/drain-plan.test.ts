@@ -2,25 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { newVolume } from '../model/new-volume.ts';
 import type { Move, Volume } from '../model/records.ts';
 import { movesToOpen, planDrain } from './drain-plan.ts';
+import { hostOf } from './facts.contract.ts';
 import type { KnownHost } from './failover-plan.ts';
 
 const createdAt = '2026-01-01T00:00:00.000Z';
-
-function host(name: string, usedBytes = 0, changes: Partial<KnownHost> = {}): KnownHost {
-  const pool = { driver: 'btrfs', location: '', capacityBytes: 1000, usedBytes };
-  return {
-    id: name,
-    name,
-    address: `${name}:1`,
-    version: '1',
-    pool,
-    joinedAt: createdAt,
-    state: 'active',
-    labels: {},
-    downMilliseconds: null,
-    ...changes,
-  };
-}
 
 function volume(id: string, changes: Partial<Volume> = {}): Volume {
   const copies: Volume['copies'] = [{ host: 'a', kind: 'live', snapshots: [] }];
@@ -33,6 +18,8 @@ function move(id: string, changes: Partial<Move> = {}): Move {
   return { ...names, ...rest, epoch: 1, reason: 'operator', phase: 'copying', ...changes };
 }
 
+const poolWith = (usedBytes: number) => ({ pool: { driver: 'btrfs', location: '', capacityBytes: 1000, usedBytes } });
+const host = (name: string, usedBytes = 0, changes: Partial<KnownHost> = {}): KnownHost => hostOf(name, { ...poolWith(usedBytes), ...changes });
 const [a, b, c] = [host('a'), host('b', 100), host('c', 200)];
 function plan(volumes: Volume[], hosts: KnownHost[] = [a, b, c], moves: Move[] = []): Record<string, string | number> {
   const { moves: planned, homeless } = planDrain({ host: 'a', volumes, hosts, moves });

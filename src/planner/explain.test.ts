@@ -3,6 +3,7 @@ import { newVolume } from '../model/new-volume.ts';
 import type { Move, Placement, Volume } from '../model/records.ts';
 import { explainVolume } from './explain.ts';
 import type { Explanation } from './explain.ts';
+import { hostOf } from './facts.contract.ts';
 import type { KnownHost } from './failover-plan.ts';
 
 const createdAt = '2026-01-01T00:00:00.000Z';
@@ -10,21 +11,7 @@ const start = Date.parse(createdAt);
 const at = (seconds: number): string => new Date(start + seconds * 1000).toISOString();
 const now = start + 100_000;
 
-function host(name: string, changes: Partial<KnownHost> = {}): KnownHost {
-  return {
-    id: name,
-    name,
-    address: `${name}:1`,
-    version: '1',
-    pool: null,
-    joinedAt: createdAt,
-    state: 'active',
-    labels: {},
-    downMilliseconds: null,
-    ...changes,
-  };
-}
-
+const host = (name: string, changes: Partial<KnownHost> = {}): KnownHost => hostOf(name, { pool: null, ...changes });
 const hosts = ['h1', 'h2', 'h3'].map((name) => host(name));
 const without = (...down: string[]): KnownHost[] => hosts.map((each) => (down.includes(each.id) ? { ...each, downMilliseconds: 10 } : each));
 const held: Placement = { state: 'held', host: 'h1', base: null };

@@ -2,10 +2,18 @@ import fc from 'fast-check';
 import type { Grant } from '../model/grant.ts';
 import type { Copy, FailoverRecord, Move, Placement, Volume } from '../model/records.ts';
 import { newVolume } from '../model/new-volume.ts';
+import type { KnownHost } from './failover-plan.ts';
 import type { VolumeFacts } from './volume-plan.ts';
 
 const now = '2026-01-01T00:00:00.000Z';
 export const [self, other, third] = ['hst_self', 'hst_other', 'hst_third'] as const;
+
+/** A host that is up and active, with a pool that is a tenth full. */
+export function hostOf(name: string, changes: Partial<KnownHost> = {}): KnownHost {
+  const pool = { driver: 'btrfs', location: '/dev/x', capacityBytes: 1000, usedBytes: 100 };
+  const known = { id: name, name, address: `${name}:1`, version: '1', joinedAt: now, state: 'active' as const, labels: {} };
+  return { ...known, pool, downMilliseconds: null, ...changes };
+}
 
 export function volumeOf(placement: Placement, epoch = 3, copies: Copy[] = []): Volume {
   return newVolume({ id: 'vol_1', name: 'data', createdAt: now, epoch, placement, copies });

@@ -2,16 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { newVolume } from '../model/new-volume.ts';
 import type { Volume } from '../model/records.ts';
+import { hostOf as host } from './facts.contract.ts';
 import type { KnownHost } from './failover-plan.ts';
 import { planReplicas } from './replica-plan.ts';
 
 const now = '2026-01-01T00:00:00.000Z';
 const graceMilliseconds = 60_000;
-
-function host(name: string, changes: Partial<KnownHost> = {}): KnownHost {
-  const pool = { driver: 'btrfs', location: '/dev/x', capacityBytes: 1000, usedBytes: 100 };
-  return { id: name, name, address: `${name}:1`, version: '1', pool, joinedAt: now, state: 'active', labels: {}, downMilliseconds: null, ...changes };
-}
 
 function volume(name: string, replicas: string[], changes: Partial<Volume> = {}, wanted = 1): Volume {
   return newVolume({

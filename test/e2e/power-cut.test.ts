@@ -1,28 +1,24 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { VolumeStatus } from '../../src/protocol/protection-routes.ts';
+import { CloningFolder } from '../../testbed/cloning-folder.ts';
 import type { Host } from '../../testbed/lab.ts';
-import { run, waitUntil } from '../../testbed/process.ts';
+import { waitUntil } from '../../testbed/process.ts';
 import { Cluster } from './support/cluster.ts';
 import { volumeRecord } from './support/invariants.ts';
 import { Writer } from './support/writers.ts';
 
-let folder: string;
+let folder: CloningFolder;
 let cluster: Cluster;
 let h1: Host;
 let h2: Host;
 
 // A file system that clones files: one clone of a host's disk is one instant of it, without what was in the page cache.
 beforeAll(async () => {
-  folder = await mkdtemp('/var/tmp/power-cut-');
-  await run(['truncate', '--size', '6G', join(folder, 'image')]);
-  await run(['mkfs.xfs', '-q', join(folder, 'image')]);
-  await mkdir(join(folder, 'mount'));
-  await run(['mount', '-o', 'loop', join(folder, 'image'), join(folder, 'mount')]);
+  folder = await CloningFolder.make('6G');
   cluster = await Cluster.start({
     hosts: 3,
-    disks: { size: '512M', rack: join(folder, 'mount', 'rack') },
+    disks: { size: '512M', rack: join(folder.path, 'rack') },
     environment: { all: { SUPERCARGO_SESSION: '5000' } },
   });
   [h1, h2] = [cluster.host('h1'), cluster.host('h2')];
@@ -32,8 +28,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await cluster[Symbol.asyncDispose]();
-  await run(['umount', join(folder, 'mount')]);
-  await rm(folder, { recursive: true });
+  await folder[Symbol.asyncDispose]();
 });
 
 const status = (volume: string) => cluster.query<VolumeStatus>(h1, `/v1/volumes/${volume}/status`);
