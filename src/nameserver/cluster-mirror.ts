@@ -41,6 +41,12 @@ export class ClusterMirror {
     }
   }
 
+  /** Whoever has no session now is counted from now on. */
+  countAnew(): void {
+    this.#downSince.clear();
+    this.#noteDown();
+  }
+
   #take(key: string, value: unknown): void {
     const id = key.slice(key.lastIndexOf('/') + 1);
     if (key.startsWith(keys.volumes)) setOrDelete(this.volumes, id, value === undefined ? undefined : volumeRecord.parse(value));

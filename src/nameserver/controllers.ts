@@ -14,6 +14,8 @@ import { endLostMove, takeOver } from './takeover.ts';
 const tickMilliseconds = 500;
 /** Many changes at once are looked at together. Milliseconds. */
 const restMilliseconds = 250;
+/** A pause that lasts so much longer than it should shows that this process stood still. Milliseconds. */
+const standstillMilliseconds = 1000;
 /** What has failed is tried again after this. Milliseconds. */
 const pauseMilliseconds = 5000;
 const maximumBuilds = 2;
@@ -30,12 +32,16 @@ export async function runControllers(context: NameServerContext, signal: AbortSi
   let changed = new AbortController();
   const following = round.mirror.follow(AbortSignal.any([signal, ended.signal]), () => changed.abort());
   following.catch(() => ended.abort());
+  const { clock } = context;
   try {
     while (!signal.aborted && !ended.signal.aborted) {
-      await context.clock.sleep(tickMilliseconds, AbortSignal.any([signal, changed.signal, ended.signal])).catch(() => undefined);
+      const before = clock.monotonicMilliseconds();
+      await clock.sleep(tickMilliseconds, AbortSignal.any([signal, changed.signal, ended.signal])).catch(() => undefined);
       const isNews = changed.signal.aborted;
-      if (isNews) await context.clock.sleep(restMilliseconds, signal).catch(() => undefined);
+      if (isNews) await clock.sleep(restMilliseconds, signal).catch(() => undefined);
       changed = new AbortController();
+      // While it stood still it heard nobody: that time is no sign of anybody's absence.
+      if (clock.monotonicMilliseconds() - before > tickMilliseconds + restMilliseconds + standstillMilliseconds) round.mirror.countAnew();
       if (!signal.aborted) await round.run(isNews);
     }
   } finally {

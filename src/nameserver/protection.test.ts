@@ -138,6 +138,18 @@ describe('a holder that is not heard', () => {
     expect(await holder()).toBe(h2);
   });
 
+  it('is given the whole margin again by a name server that stood still, which first has to hear who is there', async () => {
+    await replicatedVolume('safe');
+    await beat(h1);
+    await pass(sessionMilliseconds + 500, h2, h3);
+    await clock.standStill(sessionMilliseconds * 2);
+    await beat(h3);
+    await clock.advance(1200);
+    await beat(h2);
+    await pass(marginMilliseconds + 1000, h2, h3);
+    expect(await volumeNow()).toMatchObject({ epoch: 2, placement: { host: h2, base: second } });
+  });
+
   it('keeps a volume without automatic failover, whatever time passes', async () => {
     await replicatedVolume('calm');
     await pass(sessionMilliseconds * 4, h2, h3);

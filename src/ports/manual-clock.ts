@@ -55,6 +55,12 @@ export class ManualClock implements Clock {
     this.#moveTo(end);
   }
 
+  /** Lets time pass while the process stands still: nothing wakes before the end of it. */
+  async standStill(milliseconds: number): Promise<void> {
+    this.#moveTo(this.#monotonic + milliseconds);
+    await this.advance(0);
+  }
+
   #moveTo(monotonic: number): void {
     this.#wall += monotonic - this.#monotonic;
     this.#monotonic = monotonic;
