@@ -10,6 +10,9 @@ export const timestamp = z.iso.datetime();
 export const byteCount = z.int().nonnegative();
 export const epoch = z.int().nonnegative().describe('Rises with every change of holder; a grant of an older epoch is void.');
 
+/** What volumes belong to unless told otherwise; every cluster has it. */
+export const defaultProject = { id: `prj_${'0'.repeat(24)}`, name: 'default' } as const;
+
 export const clusterRecord = z.object({
   id: identifier,
   name: z.string(),
@@ -122,6 +125,7 @@ export type FailoverRecord = z.infer<typeof failoverRecord>;
 export const volumeRecord = z.object({
   id: identifier,
   name: z.string(),
+  project: identifier.default(defaultProject.id).describe('Whose it is: decides who may use it.'),
   class: z.string(),
   driver: z.string(),
   sizeBytes: byteCount.nullable().describe('Size limit; null is no limit.'),

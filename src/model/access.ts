@@ -1,0 +1,133 @@
+import { z } from 'zod';
+import { identifier, timestamp } from './records.ts';
+import type { Volume } from './records.ts';
+
+/**
+ * Who may use what, as records and as the one decision over them. Times are compared with the name server's clock, as the agents estimate it.
+ */
+
+/** How what goes on is ended when a right is taken away: frozen and killed at once, or left until it stops by itself. */
+export const revocationPolicy = z.enum(['now', 'graceful']);
+export type RevocationPolicy = z.infer<typeof revocationPolicy>;
+
+const revocation = z.object({ at: timestamp, actor: z.string(), reason: z.string(), policy: revocationPolicy });
+export type Revocation = z.infer<typeof revocation>;
+
+const limit = z.int().nonnegative().nullable().describe('null is no limit.');
+
+export const projectQuota = z.object({
+  bytes: limit.describe('Sum of the size limits of its volumes; a volume without a limit then cannot be made.'),
+  volumes: limit,
+  snapshots: limit,
+});
+export type ProjectQuota = z.infer<typeof projectQuota>;
+export const unlimitedQuota: ProjectQuota = { bytes: null, volumes: null, snapshots: null };
+
+export const projectRecord = z.object({
+  id: identifier,
+  name: z.string(),
+  requireGrants: z.boolean().describe('Without, every container on every host may use the volumes of the project.'),
+  quota: projectQuota,
+  createdAt: timestamp,
+});
+export type Project = z.infer<typeof projectRecord>;
+
+export const applicationRecord = z.object({
+  id: identifier,
+  project: identifier,
+  name: z.string().describe('Unique in its project; people write PROJECT/NAME.'),
+  privileged: z.boolean().describe('Whether its containers may be privileged, and so reach more than their own volumes.'),
+  createdAt: timestamp,
+  revocation: revocation.nullable(),
+});
+export type Application = z.infer<typeof applicationRecord>;
+
+export const accessMode = z.enum(['read-only', 'read-write']);
+export type AccessMode = z.infer<typeof accessMode>;
+
+export const grantRecord = z.object({
+  id: identifier,
+  application: identifier,
+  volume: identifier.nullable().describe('null: every volume of the application’s project.'),
+  mode: accessMode,
+  from: timestamp,
+  until: timestamp.nullable(),
+  reason: z.string(),
+  actor: z.string().describe('Who granted it.'),
+  createdAt: timestamp,
+  revocation: revocation.nullable(),
+});
+export type AccessGrant = z.infer<typeof grantRecord>;
+
+/** `admin` may do everything; `operator` what concerns volumes, applications and grants of its project; `viewer` looks at them. */
+export const userRole = z.enum(['admin', 'operator', 'viewer']);
+export type UserRole = z.infer<typeof userRole>;
+
+export const userRecord = z.object({
+  id: identifier,
+  name: z.string(),
+  role: userRole,
+  project: identifier.nullable().describe('What the role counts for; null is the whole cluster.'),
+  createdAt: timestamp,
+});
+export type User = z.infer<typeof userRecord>;
+
+/** An entry of the deny list: certificates that count no more although they have not run out. */
+export const denialRecord = z.object({
+  id: identifier,
+  subject: z.enum(['host', 'user', 'certificate']),
+  value: z.string().describe('Identifier of the host or user; serial number of the certificate, hexadecimal.'),
+  reason: z.string(),
+  actor: z.string(),
+  at: timestamp,
+  until: timestamp.describe('When the last certificate that it concerns has run out by itself, and the entry may go.'),
+});
+export type Denial = z.infer<typeof denialRecord>;
+
+/** A container's wish to use a volume, with all that decides about it. */
+export interface UseRequest {
+  volume: Pick<Volume, 'id' | 'name' | 'project'>;
+  project: Project;
+  /** Whose container it is, as was proved; null if nothing was. */
+  application: Application | null;
+  /** Grants of that application. */
+  grants: readonly AccessGrant[];
+  mode: AccessMode;
+  /** By the clock of the name server, milliseconds since 1970. */
+  now: number;
+}
+
+export type Verdict = { allowed: true; grant: string | null } | { allowed: false; reason: string };
+
+/** The one decision about the use of a volume by a container. */
+export function judgeUse({ volume, project, application, grants, mode, now }: UseRequest): Verdict {
+  if (application?.revocation) return refused(`application "${application.name}" was revoked`);
+  if (!project.requireGrants) return { allowed: true, grant: null };
+  if (application === null) return refused(`project "${project.name}" requires a grant, and the container does not prove whose it is`);
+  const all = grants.filter((grant) => grant.application === application.id && covers(grant, application, volume));
+  const inForce = all.filter((grant) => isInForce(grant, now));
+  const fitting = inForce.find((grant) => grant.mode === 'read-write' || mode === 'read-only');
+  if (fitting !== undefined) return { allowed: true, grant: fitting.id };
+  if (inForce.length > 0) return refused(`application "${application.name}" may only read volume "${volume.name}"`);
+  return refused(`application "${application.name}" has no grant for volume "${volume.name}"${whyNot(all, now)}`);
+}
+
+function covers(grant: AccessGrant, application: Application, volume: UseRequest['volume']): boolean {
+  return grant.volume === null ? volume.project === application.project : grant.volume === volume.id;
+}
+
+export function isInForce(grant: AccessGrant, now: number): boolean {
+  return grant.revocation === null && Date.parse(grant.from) <= now && (grant.until === null || now < Date.parse(grant.until));
+}
+
+/** Why the newest of the grants that are not in force does not count. */
+function whyNot(grants: readonly AccessGrant[], now: number): string {
+  const last = grants.at(-1);
+  if (last === undefined) return '';
+  if (last.revocation !== null) return `: it was revoked at ${last.revocation.at}`;
+  return Date.parse(last.from) > now ? `: it begins at ${last.from}` : `: it ended at ${last.until}`;
+}
+
+function refused(reason: string): Verdict {
+  return { allowed: false, reason };
+}
