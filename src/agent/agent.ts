@@ -53,6 +53,7 @@ export class Agent {
       this.#context.view.run(signal),
       keepSession(this.#context, signal),
       keepReplicated(this.#context, actorOf, signal),
+      this.#context.audit.keepTold(this.#context, signal),
       this.#patrol(signal),
     ]);
   }

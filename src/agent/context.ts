@@ -10,6 +10,7 @@ import type { Client } from '../protocol/client.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Transport } from '../protocol/transport.ts';
+import type { AuditSpool } from './audit-spool.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { Leases } from './leases.ts';
 import type { NameServerTime } from './name-server-time.ts';
@@ -43,6 +44,8 @@ export interface AgentOptions {
   system: HostSystem;
   engine: ContainerEngine;
   state: LocalState;
+  /** Decisions of this host about who may do what. */
+  audit: AuditSpool;
   nameServer: Client<Routes>;
   /** The connection to another agent, kept open; nothing is sent unless it proves to be that host. */
   connectToPeer(host: Host): { transport: Transport; client: Client<PeerRoutes> };

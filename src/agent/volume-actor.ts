@@ -6,7 +6,7 @@ import { mountPointOf } from './context.ts';
 import type { AgentContext } from './context.ts';
 import { receiveMove } from './receive-move.ts';
 import { receiveReplica } from './receive-replica.ts';
-import { SerialQueue } from './serial-queue.ts';
+import { SerialQueue } from '../model/serial-queue.ts';
 import { performStep } from './steps.ts';
 import { currentUses } from './uses.ts';
 

@@ -58,6 +58,8 @@ export interface CliDependencies {
   up(options: UpOptions, ready: (summary: ReadySummary) => void, signal: AbortSignal): Promise<void>;
   /** Enrols this host; `up` then runs it. */
   join(options: JoinOptions): Promise<JoinSummary>;
+  /** What a checkpoint of the audit log says, if the cluster's name server signed it at that time. @throws forbidden */
+  readCheckpoint(statement: string, authorities: readonly string[], at: string): Promise<{ sequence: number; digest: string; at: string }>;
   /** Runs a program to its end. @throws command-failed */
   execute: (program: string, parameters: readonly string[], options?: { timeoutMilliseconds?: number }) => Promise<string>;
   /** The program and leading parameters that start this program again, for `up --detach`. */

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { examples } from './cli.ts';
 import type { Cli } from './cli.ts';
+import { addAuditCommands } from './commands/audit.ts';
 import { addClassCommands } from './commands/class.ts';
 import { addClusterCommands } from './commands/cluster.ts';
 import { addCompletionCommand } from './commands/completion.ts';
@@ -43,6 +44,7 @@ export function buildProgram(cli: Cli): Command {
   const groups = [
     ['Hosts:', addDaemonCommands, addClusterCommands, addHostCommands, addDoctorCommand],
     ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addEventCommands],
+    ['Access:', addAuditCommands],
     ['Other:', addCompletionCommand, addVersionCommand],
   ] as const;
   for (const [heading, ...adders] of groups) {

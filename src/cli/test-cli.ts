@@ -54,6 +54,7 @@ export class CliTestBench {
       version: '1.2.3',
       up: unexpected,
       join: unexpected,
+      readCheckpoint: unexpected,
       execute: unexpected,
       launch: [process.execPath],
       stdout: stream('stdout'),

@@ -2,6 +2,7 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Agent } from '../agent/agent.ts';
+import { AuditSpool } from '../agent/audit-spool.ts';
 import type { AgentOptions, Log } from '../agent/context.ts';
 import { LocalState } from '../agent/local-state.ts';
 import { createDockerPlugin } from '../docker-plugin/server.ts';
@@ -64,12 +65,14 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const nameServer = connect(host.nameServer, holder, { kind: 'name-server', cluster: host.cluster.id }, 'The name server');
   const client = createClient(routes, nameServer);
   const peers = new Peers(holder, host.cluster.id);
-  const state = await LocalState.open(openSqliteStore({ path: join(directory.agent, 'agent.db'), clock }), clock);
+  const store = openSqliteStore({ path: join(directory.agent, 'agent.db'), clock });
+  const state = await LocalState.open(store, clock);
+  const audit = await AuditSpool.open(store, randomBytes);
   const engine = createDockerEngine();
   if (settings.acceptOlderNameServer) await state.acceptOlderRevision();
   const driver = createDriver(options);
   const guardians = startGuardians({ directory, runDirectory: options.runDirectory, driver, clock, log });
-  const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine, driver, guardians }));
+  const agent = new Agent(agentOptions(options, { state, audit, client, holder, peers, engine, driver, guardians }));
   await agent.start();
   await chmod(directory.pool, 0o700);
   const peerServer = await createPeerServer({
@@ -123,6 +126,7 @@ function agentOptions(
   options: AgentProcessOptions,
   parts: {
     state: LocalState;
+    audit: AuditSpool;
     client: Client<Routes>;
     holder: CredentialsHolder;
     peers: Peers;
@@ -132,7 +136,7 @@ function agentOptions(
   },
 ): AgentOptions {
   const { directory, host, clock, log, settings, version } = options;
-  const { state, client, holder, peers, engine, driver, guardians } = parts;
+  const { state, audit, client, holder, peers, engine, driver, guardians } = parts;
   const warn = (message: string): void => log.warn({}, message);
   return {
     self: { id: host.id, name: host.name },
@@ -147,6 +151,7 @@ function agentOptions(
     system: createHostSystem({ log: warn }),
     engine,
     state,
+    audit,
     nameServer: client,
     connectToPeer: (peer) => peers.connect(peer),
     verifyTicket: (ticket, destination) => verifyTicket(ticket, { authorities: holder.current.authorities, clock, source: host.id, destination }),

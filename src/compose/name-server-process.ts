@@ -13,6 +13,7 @@ import { createNameServer } from '../nameserver/name-server.ts';
 import type { CertificateIssuer } from '../nameserver/name-server.ts';
 import { createAuthority, openAuthority } from '../pki/authority.ts';
 import type { Authority } from '../pki/authority.ts';
+import { issueCheckpoint } from '../pki/checkpoint.ts';
 import { CredentialsHolder } from '../pki/credentials.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { hostUri, nameServerUri } from '../pki/identity.ts';
@@ -21,6 +22,7 @@ import { joinServerTlsOptions } from '../pki/tls.ts';
 import type { JoinAnswer } from '../protocol/routes.ts';
 import { routes } from '../protocol/routes.ts';
 import { createServer } from '../protocol/server.ts';
+import type { Refusal } from '../protocol/server.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import type { Log } from '../agent/context.ts';
 import { closeServer, createTlsServer, endExpiredConnections, identifyCaller, listenLocally, listenOnPort } from './listeners.ts';
@@ -78,6 +80,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     onDefect,
   });
   await ensureCluster(nameServer.context, cluster);
+  const onRefusal = (refusal: Refusal): void => nameServer.context.refusals.note(refusal, nameServer.context.repository.now());
   const application = await createServer({
     routes,
     handlers: nameServer.handlers,
@@ -88,6 +91,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
       return server;
     },
     onDefect,
+    onRefusal,
     version,
   });
   const joining = await createServer({
@@ -104,6 +108,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
       return server;
     },
     onDefect,
+    onRefusal,
     version,
   });
   await listenOnPort(application.server, options.port);
@@ -164,6 +169,7 @@ function createIssuer(authority: Authority, cluster: Cluster, holder: Credential
       authority.issueForRequest(request, { subjectUri: hostUri(cluster.id, host), lifetimeMilliseconds: settings.certificateLifetimeMilliseconds }),
     authorities: () => [authority.certificatePem],
     fingerprint: () => authority.fingerprint,
+    signCheckpoint: (claims) => issueCheckpoint(holder.current, claims),
     signTicket: (claims) => issueTicket(holder.current, { ...claims, expires: clock.wallMilliseconds() + ticketMilliseconds }),
   };
 }

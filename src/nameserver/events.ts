@@ -3,7 +3,8 @@ import type { EventView } from '../protocol/routes.ts';
 import type { Handlers } from '../protocol/server.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { NameServerContext } from './name-server.ts';
-import { eventSequence, keys } from './repository.ts';
+import { eventSequence } from './journal.ts';
+import { keys } from './repository.ts';
 import { withHeartbeat } from './watch.ts';
 
 export function eventHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'listEvents' | 'followEvents'> {

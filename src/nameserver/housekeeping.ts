@@ -1,5 +1,6 @@
 import { isOver } from '../model/placement.ts';
 import { moveRecord } from '../model/records.ts';
+import { keepCheckpoints } from './audit.ts';
 import { runControllers } from './controllers.ts';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
@@ -13,7 +14,13 @@ const retryMilliseconds = 2000;
 
 /** Runs beside the handlers until the signal fires: notices hosts that went away, prunes old records. A full disk, say, only delays it. */
 export async function runHousekeeping(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  await Promise.all([followSessions, pruneMoves, runControllers].map((chore) => persistently(context, signal, chore)));
+  await Promise.all(
+    [followSessions, pruneMoves, keepCheckpoints, recordRefusals, runControllers].map((chore) => persistently(context, signal, chore)),
+  );
+}
+
+function recordRefusals(context: NameServerContext, signal: AbortSignal): Promise<void> {
+  return context.refusals.keepRecorded(context, signal);
 }
 
 type Chore = (context: NameServerContext, signal: AbortSignal) => Promise<void>;

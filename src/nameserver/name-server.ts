@@ -1,11 +1,13 @@
 import type { Handlers } from '../protocol/server.ts';
 import type { Routes } from '../protocol/routes.ts';
+import type { AuditHead } from '../model/audit.ts';
 import { clusterRecord } from '../model/records.ts';
 import { SupercargoError } from '../model/errors.ts';
 import type { RandomBytes } from '../model/identifiers.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
 import { admitMembers } from './admission.ts';
+import { auditHandlers } from './audit.ts';
 import { classHandlers, ensureBuiltInClasses } from './classes.ts';
 import { enrolmentHandlers } from './enrolment.ts';
 import { eventHandlers } from './events.ts';
@@ -16,6 +18,7 @@ import { ensureDefaultProject } from './projects.ts';
 import { keys, Repository } from './repository.ts';
 import { protectionHandlers } from './protection.ts';
 import { runHousekeeping } from './housekeeping.ts';
+import { Refusals } from './refusals.ts';
 import { callOffRemovals } from './removal.ts';
 import { volumeHandlers } from './volumes.ts';
 import { watchHandlers } from './watch.ts';
@@ -29,6 +32,8 @@ export interface CertificateIssuer {
   fingerprint(): string;
   /** A compact signed ticket. */
   signTicket(claims: TicketClaims): Promise<string>;
+  /** The end of the audit log, signed. */
+  signCheckpoint(claims: AuditHead & { at: string }): Promise<string>;
 }
 
 export interface TicketClaims {
@@ -62,6 +67,8 @@ export interface NameServerContext extends NameServerOptions {
   repository: Repository;
   /** The host that the name server itself runs on, once it is known. */
   localHost: string | null;
+  /** Refused calls, on their way to the audit log. */
+  refusals: Refusals;
 }
 
 export interface NameServer {
@@ -74,7 +81,7 @@ export interface NameServer {
 /** Assembles the name server over its store: decisions and records, no sockets. */
 export async function createNameServer(options: NameServerOptions): Promise<NameServer> {
   const repository = new Repository(options.store, options.clock);
-  const context: NameServerContext = { ...options, repository, localHost: null };
+  const context: NameServerContext = { ...options, repository, localHost: null, refusals: new Refusals() };
   await ensureBuiltInClasses(repository);
   await ensureDefaultProject(repository);
   await callOffRemovals(context);
@@ -95,6 +102,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...watchHandlers(context),
       ...protectionHandlers(context),
       ...hostLifeHandlers(context),
+      ...auditHandlers(context),
     }),
     run: (signal) => runHousekeeping(context, signal),
   };

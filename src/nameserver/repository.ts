@@ -1,8 +1,10 @@
 import type { z } from 'zod';
 import { SupercargoError } from '../model/errors.ts';
-import type { ClusterEvent } from '../model/records.ts';
+import type { AuditDecision } from '../model/audit.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Compare, Store, StoreOperation } from '../ports/store.ts';
+import type { Store, StoreOperation } from '../ports/store.ts';
+import { Journal } from './journal.ts';
+import type { Remarks, Writes } from './journal.ts';
 
 /** Where each kind of record lives. Everything that agents watch is under one prefix, so that one listing is one consistent state. */
 export const keys = {
@@ -34,10 +36,15 @@ export const keys = {
   invites: 'invites/',
   event: (sequence: number) => `events/${String(sequence).padStart(15, '0')}`,
   events: 'events/',
+  auditEntry: (sequence: number) => `audit/${String(sequence).padStart(15, '0')}`,
+  auditEntries: 'audit/',
+  auditHead: 'audit-head',
+  auditCheckpoint: (sequence: number) => `audit-checkpoints/${String(sequence).padStart(15, '0')}`,
+  auditCheckpoints: 'audit-checkpoints/',
+  auditSpool: (host: string) => `audit-spools/${host}`,
 } as const;
 
 const maximumAttempts = 50;
-const keptEvents = 10_000;
 
 /**
  * The records of the name server over a store. All changes go through `transact`: what was read is compared, what was decided is written,
@@ -46,11 +53,12 @@ const keptEvents = 10_000;
 export class Repository {
   readonly #store: Store;
   readonly #clock: Clock;
-  #nextEvent: number | undefined;
+  readonly #journal: Journal;
 
   constructor(store: Store, clock: Clock) {
     this.#store = store;
     this.#clock = clock;
+    this.#journal = new Journal(store);
   }
 
   get store(): Store {
@@ -79,46 +87,17 @@ export class Repository {
     for (let attempt = 0; attempt < maximumAttempts; attempt += 1) {
       const transaction = new Transaction(this.#store);
       const result = await decide(transaction);
-      const writes = await this.#withEvents(transaction);
-      if (writes.operations.length === 0) return result;
-      const outcome = await this.#store.transact(writes.compares, writes.operations);
-      if (outcome.committed) return result;
-      if (outcome.failed.some((key) => key.startsWith(keys.events))) this.#nextEvent = undefined;
+      const outcome = await this.#journal.commit(transaction.plan(), transaction, this.now());
+      if (outcome === undefined || outcome.committed) return result;
     }
     throw new SupercargoError('conflict', 'The records kept changing while they were being changed.', { hint: 'Try again.' });
   }
-
-  async #withEvents(transaction: Transaction): Promise<{ compares: Compare[]; operations: StoreOperation[] }> {
-    const { compares, operations } = transaction.plan();
-    for (const event of transaction.events) {
-      const sequence = await this.#takeEventNumber();
-      const record: ClusterEvent = { ...event, time: this.now() };
-      compares.push({ key: keys.event(sequence), revision: 0 });
-      operations.push({ put: keys.event(sequence), value: record });
-      if (sequence > keptEvents) operations.push({ delete: keys.event(sequence - keptEvents) });
-    }
-    return { compares, operations };
-  }
-
-  async #takeEventNumber(): Promise<number> {
-    if (this.#nextEvent === undefined) {
-      const { entries } = await this.#store.list(keys.events);
-      const last = entries.at(-1);
-      this.#nextEvent ??= last === undefined ? 1 : eventSequence(last.key) + 1;
-    }
-    const sequence = this.#nextEvent;
-    this.#nextEvent += 1;
-    return sequence;
-  }
-}
-
-export function eventSequence(key: string): number {
-  return Number(key.slice(keys.events.length));
 }
 
 /** One optimistic transaction: remembers the revision of all it read. */
 export class Transaction {
-  readonly events: Omit<ClusterEvent, 'time'>[] = [];
+  readonly events: Remarks['events'][number][] = [];
+  readonly decisions: Remarks['decisions'][number][] = [];
   readonly #store: Store;
   readonly #read = new Map<string, number>();
   readonly #writes = new Map<string, StoreOperation>();
@@ -151,7 +130,12 @@ export class Transaction {
     this.events.push({ type, subject, actor, message });
   }
 
-  plan(): { compares: Compare[]; operations: StoreOperation[] } {
+  /** Adds an entry to the audit log. @param host whose agent decided; null if the name server did */
+  audit(decision: AuditDecision, host: string | null): void {
+    this.decisions.push({ decision, host });
+  }
+
+  plan(): Writes {
     return { compares: [...this.#read].map(([key, revision]) => ({ key, revision })), operations: [...this.#writes.values()] };
   }
 }

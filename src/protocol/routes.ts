@@ -17,6 +17,7 @@ import {
   volumeRecord,
   volumeUse,
 } from '../model/records.ts';
+import { auditRoutes } from './audit-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { defineRoutes } from './route.ts';
 
@@ -362,6 +363,7 @@ export const routes = defineRoutes({
     stream: true,
   },
   ...protectionRoutes,
+  ...auditRoutes,
 
   watch: {
     method: 'GET',

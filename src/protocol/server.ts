@@ -39,7 +39,20 @@ export interface ServerOptions<Table extends Record<string, Route>> {
   /** Makes the bare server (plain or TLS) that the application listens on; further ones may pass their requests to `app.routing`. */
   serverFactory: (handler: (request: IncomingMessage, response: ServerResponse) => void) => Server;
   onDefect?: (error: unknown) => void;
+  /** Told of each call that was refused for what its caller is, or could not prove to be. */
+  onRefusal?: (refusal: Refusal) => void;
   version: string;
+}
+
+/** A call that was refused, as the audit log tells it. */
+export interface Refusal {
+  /** Null if the caller could not prove who it is. */
+  identity: CallerIdentity | null;
+  /** The route's name. */
+  route: string;
+  /** What it was about, as the path says. */
+  subject: string;
+  error: SupercargoError;
 }
 
 /** Makes an HTTP application of a route table: validation, callers, problem+json, the OpenAPI document at /v1/openapi.json. */
@@ -64,7 +77,7 @@ export async function createServer<Table extends Record<string, Route>>(options:
     transform: jsonSchemaTransform,
   });
   for (const [name, route] of Object.entries(options.routes)) {
-    addRoute(app, name, route, options.handlers[name] as AnyHandler, options.identify);
+    addRoute(app, name, route, options.handlers[name] as AnyHandler, options);
   }
   app.get('/v1/openapi.json', { schema: { hide: true } }, async (request) => {
     options.identify(request.raw);
@@ -76,8 +89,18 @@ export async function createServer<Table extends Record<string, Route>>(options:
 
 type AnyHandler = (input: unknown, context: RequestContext) => Promise<unknown> | AsyncIterable<unknown>;
 
-function addRoute(app: FastifyInstance, name: string, route: Route, handler: AnyHandler, identify: ServerOptions<never>['identify']): void {
+const refusals = ['forbidden', 'unauthenticated', 'invalid-token'] as const;
+
+type Door = Pick<ServerOptions<never>, 'identify' | 'onRefusal'>;
+
+function addRoute(app: FastifyInstance, name: string, route: Route, handler: AnyHandler, { identify, onRefusal }: Door): void {
   app.route({
+    onError: async (request, _reply, error) => {
+      const failure = asSupercargoError(error);
+      if (!isSupercargoError(failure, ...refusals)) return;
+      const subject = Object.values((request.params ?? {}) as Record<string, string>).join(' ');
+      onRefusal?.({ identity: identityOrNull(identify, request), route: name, subject, error: failure });
+    },
     method: route.method,
     url: route.path,
     schema: {
@@ -107,6 +130,14 @@ function addRoute(app: FastifyInstance, name: string, route: Route, handler: Any
       return reply;
     },
   });
+}
+
+function identityOrNull(identify: Door['identify'], request: FastifyRequest): CallerIdentity | null {
+  try {
+    return identify(request.raw);
+  } catch {
+    return null;
+  }
 }
 
 function makeContext(request: FastifyRequest, reply: FastifyReply, identity: CallerIdentity): RequestContext {

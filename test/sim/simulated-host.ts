@@ -1,5 +1,6 @@
 import { Agent } from '../../src/agent/agent.ts';
 import type { CrashPoint, Log } from '../../src/agent/context.ts';
+import { AuditSpool } from '../../src/agent/audit-spool.ts';
 import { LocalState } from '../../src/agent/local-state.ts';
 import { SupercargoError } from '../../src/model/errors.ts';
 import type { Grant } from '../../src/model/grant.ts';
@@ -155,7 +156,8 @@ export class SimulatedHost {
     const incarnation = this.#incarnate();
     const gate = (): Promise<void> | null => incarnation.gate;
     const gatedClock = incarnation.wrap(clock, 'monotonicMilliseconds', 'wallMilliseconds');
-    const state = await LocalState.open(incarnation.wrap(this.#disk(), 'watch'), gatedClock);
+    const disk = incarnation.wrap(this.#disk(), 'watch');
+    const state = await LocalState.open(disk, gatedClock);
     const own = startGuard(incarnation, this.#onMachine, 'agent');
     const connection = new GuardConnection(this.#guard, gatedClock);
     const agent = new Agent({
@@ -169,6 +171,7 @@ export class SimulatedHost {
       system: incarnation.wrap(this.machine.system),
       engine: incarnation.wrap(this.machine.engine),
       state,
+      audit: await AuditSpool.open(disk, random),
       nameServer: createClient(routes, incarnation.wrap(toNameServer(id, gate), 'close', 'unreachable')),
       connectToPeer: (host) => {
         const transport = incarnation.wrap(toPeer(id, host.id, gate), 'close', 'unreachable');
