@@ -31,12 +31,18 @@ export function endExpiredConnections(server: https.Server, clock: Clock): void 
   server.on('secureConnection', (socket) => endAtExpiry(socket, clock));
 }
 
-/** Who calls: a host by its certificate, or root on this host by the local socket. @throws unauthenticated */
+/** Who calls: a host or a user by its certificate, or root on this host by the local socket. @throws unauthenticated */
 export function identifyCaller(request: IncomingMessage, options: { cluster: string; clock: Clock }): CallerIdentity {
   if (!(request.socket instanceof TLSSocket)) return { caller: 'operator', host: null };
   const identity = peerIdentity(request.socket, options);
-  if (identity.kind !== 'host') throw new SupercargoError('unauthenticated', 'Only hosts may connect here.');
-  return { caller: 'host', host: identity.id };
+  switch (identity.kind) {
+    case 'host':
+      return { caller: 'host', host: identity.id };
+    case 'user':
+      return { caller: 'user', host: null, user: identity.id };
+    case 'name-server':
+      throw new SupercargoError('unauthenticated', 'The name server calls nobody.');
+  }
 }
 
 /** @throws wrong-state if the port is taken, with the port's number */

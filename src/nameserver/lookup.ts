@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { SupercargoError } from '../model/errors.ts';
+import { userRecord } from '../model/access.ts';
+import type { User } from '../model/access.ts';
 import { identifierPattern } from '../model/identifiers.ts';
 import { hostRecord, moveRecord, volumeRecord } from '../model/records.ts';
 import type { Host, Move, Volume } from '../model/records.ts';
@@ -34,6 +36,14 @@ export async function findHost(reader: Reader, word: string): Promise<Host> {
   const host = id === undefined ? undefined : await reader.get(keys.host(id), hostRecord);
   if (host === undefined) throw new SupercargoError('not-found', `There is no host "${word}".`, { hint: 'supercargo host ls lists all hosts.' });
   return host;
+}
+
+/** Finds a user by name or identifier. @throws not-found */
+export async function findUser(reader: Reader, word: string): Promise<User> {
+  const id = await resolve(reader, keys.userName, word);
+  const user = id === undefined ? undefined : await reader.get(keys.user(id), userRecord);
+  if (user === undefined) throw new SupercargoError('not-found', `There is no user "${word}".`, { hint: 'supercargo user ls lists all users.' });
+  return user;
 }
 
 /** @throws not-found */

@@ -100,7 +100,7 @@ async function issue({ x509, certificate, material, clock }: Issuer, publicKey: 
   const now = clock.wallMilliseconds();
   const issued = await x509.X509CertificateGenerator.create({
     serialNumber: newSerialNumber(),
-    subject: [{ CN: [identity.kind === 'host' ? identity.id : identity.kind] }],
+    subject: [{ CN: [identity.kind === 'name-server' ? identity.kind : identity.id] }],
     issuer: authority.subjectName,
     notBefore: new Date(now - notBeforeSkewMilliseconds),
     notAfter: new Date(Math.min(now + options.lifetimeMilliseconds, authority.notAfter.getTime())),

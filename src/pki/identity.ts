@@ -1,11 +1,11 @@
 import type { X509Certificate } from 'node:crypto';
 import { SupercargoError } from '../model/errors.ts';
 
-/** Who a certificate speaks for: one host of a cluster, or its name server. */
-export type Identity = { kind: 'host'; cluster: string; id: string } | { kind: 'name-server'; cluster: string };
+/** Who a certificate speaks for: one host of a cluster, one of its users, or its name server. */
+export type Identity = { kind: 'host' | 'user'; cluster: string; id: string } | { kind: 'name-server'; cluster: string };
 
 const clusterPattern = /^spiffe:\/\/(clu_[0-9a-f]{24})$/;
-const identityPattern = /^spiffe:\/\/(clu_[0-9a-f]{24})\/(?:host\/(hst_[0-9a-f]{24})|name-server)$/;
+const identityPattern = /^spiffe:\/\/(clu_[0-9a-f]{24})\/(?:host\/(hst_[0-9a-f]{24})|user\/(usr_[0-9a-f]{24})|name-server)$/;
 const singleUriPattern = /^URI:([^,"\s]+)$/;
 
 export function clusterUri(cluster: string): string {
@@ -16,20 +16,26 @@ export function hostUri(cluster: string, host: string): string {
   return `spiffe://${cluster}/host/${host}`;
 }
 
+export function userUri(cluster: string, user: string): string {
+  return `spiffe://${cluster}/user/${user}`;
+}
+
 export function nameServerUri(cluster: string): string {
   return `spiffe://${cluster}/name-server`;
 }
 
 export function identityUri(identity: Identity): string {
-  return identity.kind === 'host' ? hostUri(identity.cluster, identity.id) : nameServerUri(identity.cluster);
+  if (identity.kind === 'name-server') return nameServerUri(identity.cluster);
+  return identity.kind === 'host' ? hostUri(identity.cluster, identity.id) : userUri(identity.cluster, identity.id);
 }
 
-/** @throws unauthenticated if the text is not the URI of a host or of a name server */
+/** @throws unauthenticated if the text is not the URI of a host, a user or a name server */
 export function parseIdentity(uri: string): Identity {
   const match = identityPattern.exec(uri);
-  const [, cluster, host] = match ?? [];
+  const [, cluster, host, user] = match ?? [];
   if (cluster === undefined) throw notAnIdentity(uri);
-  return host === undefined ? { kind: 'name-server', cluster } : { kind: 'host', cluster, id: host };
+  if (host !== undefined) return { kind: 'host', cluster, id: host };
+  return user === undefined ? { kind: 'name-server', cluster } : { kind: 'user', cluster, id: user };
 }
 
 /**

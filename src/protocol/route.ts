@@ -2,7 +2,7 @@ import type { z } from 'zod';
 
 /**
  * One route of the API, as data. The same table makes the server's validation, the OpenAPI document and the typed client, so they
- * cannot disagree. `callers` says who may call it at all: `operator` (root on a host, by a local socket), `host` (an agent, by its
+ * cannot disagree. `callers` says who may call it at all: `operator` (root on a host, by a local socket), `user` (a person, by a certificate: calls what an `operator` may, as far as its role goes), `host` (an agent, by its
  * certificate), `guest` (somebody who holds a join token).
  */
 export interface Route {
@@ -18,7 +18,7 @@ export interface Route {
   stream?: true;
 }
 
-export type Caller = 'operator' | 'host' | 'guest';
+export type Caller = 'operator' | 'user' | 'host' | 'guest';
 
 export function defineRoutes<const Table extends Record<string, Route>>(table: Table): Table {
   return table;

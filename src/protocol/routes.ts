@@ -20,6 +20,7 @@ import {
 import { auditRoutes } from './audit-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { defineRoutes } from './route.ts';
+import { userRoutes } from './user-routes.ts';
 
 /** The API of the name server. Every object may be named by its name or its identifier. */
 const everyone = ['operator', 'host'] as const;
@@ -364,6 +365,7 @@ export const routes = defineRoutes({
   },
   ...protectionRoutes,
   ...auditRoutes,
+  ...userRoutes,
 
   watch: {
     method: 'GET',

@@ -13,6 +13,8 @@ export interface CallerIdentity {
   caller: Caller;
   /** Host identifier of a `host`, otherwise null. */
   host: string | null;
+  /** User identifier of a `user`. */
+  user?: string;
 }
 
 export interface RequestContext extends CallerIdentity {
@@ -113,7 +115,7 @@ function addRoute(app: FastifyInstance, name: string, route: Route, handler: Any
     } as never,
     onRequest: async (request) => {
       const identity = identify(request.raw);
-      if (!route.callers.includes(identity.caller)) {
+      if (!mayCall(route, identity.caller)) {
         throw new SupercargoError('forbidden', `A ${identity.caller} may not call ${route.method} ${route.path}.`, {
           hint: route.callers.includes('operator')
             ? 'Run it as root on the host that runs the name server.'
@@ -130,6 +132,11 @@ function addRoute(app: FastifyInstance, name: string, route: Route, handler: Any
       return reply;
     },
   });
+}
+
+/** What a user's role allows is decided behind the handlers; here it may call what an operator may. */
+function mayCall({ callers }: Route, caller: Caller): boolean {
+  return callers.includes(caller) || (caller === 'user' && callers.includes('operator'));
 }
 
 function identityOrNull(identify: Door['identify'], request: FastifyRequest): CallerIdentity | null {
