@@ -133,6 +133,10 @@ export class ClusterView {
         else this.#hosts.set(message.id, message.host);
         if (message.host !== null) await this.#state.rememberHosts([message.host]);
         return;
+      case 'project':
+      case 'application':
+      case 'grant':
+      case 'denial':
       case 'alive':
         return;
     }

@@ -3,7 +3,7 @@ import { SupercargoError } from '../model/errors.ts';
 import type { Move } from '../model/records.ts';
 import type { WatchMessage } from '../protocol/routes.ts';
 import { CliTestBench } from './test-cli.ts';
-import { cellsOf, hostId, hosts, move, moveId, time, volume } from './test-records.ts';
+import { cellsOf, hostId, hosts, move, moveId, noAccess, time, volume } from './test-records.ts';
 
 let bench: CliTestBench;
 beforeEach(async () => {
@@ -59,7 +59,7 @@ describe('volumes', () => {
 });
 
 describe('a move', () => {
-  const reset = (...moves: Move[]): WatchMessage => ({ type: 'reset', revision: 1, volumes: [], moves, hosts });
+  const reset = (...moves: Move[]): WatchMessage => ({ type: 'reset', revision: 1, volumes: [], moves, hosts, ...noAccess });
   const change = (changed: Move): WatchMessage => ({ type: 'move', revision: 2, id: changed.id, move: changed });
   const progress = {
     round: 1,

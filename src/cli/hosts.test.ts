@@ -3,7 +3,7 @@ import { SupercargoError } from '../model/errors.ts';
 import type { Move, Volume } from '../model/records.ts';
 import type { HostView, WatchMessage } from '../protocol/routes.ts';
 import { CliTestBench } from './test-cli.ts';
-import { cellsOf, host, hostId, hosts, move, moveId, snapshotId, time, volume } from './test-records.ts';
+import { cellsOf, host, hostId, hosts, move, moveId, noAccess, snapshotId, time, volume } from './test-records.ts';
 
 let bench: CliTestBench;
 beforeEach(async () => {
@@ -77,6 +77,7 @@ describe('draining', () => {
     volumes,
     moves,
     hosts: served,
+    ...noAccess,
   });
   const volumeNow = (changed: Volume): WatchMessage => ({ type: 'volume', revision: 2, id: changed.id, volume: changed });
   const moveNow = (changed: Move): WatchMessage => ({ type: 'move', revision: 2, id: changed.id, move: changed });

@@ -22,6 +22,8 @@ export const host = (digit: number, changes: Partial<HostView> = {}): HostView =
   ...changes,
 });
 export const hosts = [host(1), host(2)];
+/** What the whole state has of access in a cluster that uses none of it. */
+export const noAccess = { projects: [], applications: [], grants: [], denials: [] };
 
 /** Held by h1, with what h2 has left of an earlier move. */
 export const volume = (name: string, changes: Partial<Volume> = {}): Volume =>

@@ -12,6 +12,7 @@ import { eventHandlers } from './events.ts';
 import { hostHandlers } from './hosts.ts';
 import { hostLifeHandlers } from './host-life.ts';
 import { moveHandlers } from './moves.ts';
+import { ensureDefaultProject } from './projects.ts';
 import { keys, Repository } from './repository.ts';
 import { protectionHandlers } from './protection.ts';
 import { runHousekeeping } from './housekeeping.ts';
@@ -75,6 +76,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
   const repository = new Repository(options.store, options.clock);
   const context: NameServerContext = { ...options, repository, localHost: null };
   await ensureBuiltInClasses(repository);
+  await ensureDefaultProject(repository);
   await callOffRemovals(context);
   return {
     context,

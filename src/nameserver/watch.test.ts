@@ -2,11 +2,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { unlimitedQuota } from '../model/access.ts';
 import { newIdentifier } from '../model/identifiers.ts';
+import { defaultProject } from '../model/records.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import type { EventView, WatchMessage } from '../protocol/routes.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
+import { keys } from './repository.ts';
 import { TestNameServer } from './test-name-server.ts';
 
 let store: Store;
@@ -57,6 +60,33 @@ describe('a watch', () => {
       { type: 'volume', volume: { labels: {} } },
       { type: 'volume', volume: { labels: { a: 'b' } } },
     ]);
+  });
+
+  it('tells who may use what', async () => {
+    const stream = watch();
+    expect(await next(stream)).toMatchObject({ projects: [{ name: 'default', requireGrants: false }], applications: [], grants: [], denials: [] });
+    const { repository } = server.context;
+    const at = repository.now();
+    const project = { ...defaultProject, requireGrants: true, quota: unlimitedQuota, createdAt: at };
+    const application = { id: newIdentifier('app'), project: project.id, name: 'web', privileged: false, createdAt: at, revocation: null };
+    const right = { application: application.id, volume: null, mode: 'read-only', from: at, until: null, reason: 'r', actor: 'operator' };
+    const grant = { id: newIdentifier('grt'), ...right, createdAt: at, revocation: null };
+    const denial = { id: newIdentifier('dny'), subject: 'host', value: h1, reason: 'r', actor: 'operator', at, until: at };
+    await repository.transact(async (transaction) => {
+      transaction.put(keys.project(project.id), project);
+      transaction.put(keys.application(application.id), application);
+      transaction.put(keys.grant(grant.id), grant);
+      transaction.put(keys.denial(denial.id), denial);
+    });
+    const messages = [await next(stream), await next(stream), await next(stream), await next(stream)];
+    const told = messages.map(({ revision: _, ...message }) => message);
+    expect(told).toContainEqual({ type: 'project', id: project.id, project });
+    expect(told).toContainEqual({ type: 'application', id: application.id, application });
+    expect(told).toContainEqual({ type: 'grant', id: grant.id, grant });
+    expect(told).toContainEqual({ type: 'denial', id: denial.id, denial });
+    await repository.transact(async (transaction) => transaction.delete(keys.grant(grant.id)));
+    expect(await next(stream)).toMatchObject({ type: 'grant', id: grant.id, grant: null });
+    expect(await next(watch())).toMatchObject({ projects: [project], applications: [application], grants: [], denials: [denial] });
   });
 
   it('tells of what is removed', async () => {

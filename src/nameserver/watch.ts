@@ -1,4 +1,6 @@
+import { applicationRecord, denialRecord, grantRecord, projectRecord } from '../model/access.ts';
 import { moveRecord, hostRecord, volumeRecord } from '../model/records.ts';
+import type { z } from 'zod';
 import type { Clock } from '../ports/clock.ts';
 import type { StoreEvent } from '../ports/store.ts';
 import type { Routes, WatchMessage } from '../protocol/routes.ts';
@@ -33,24 +35,31 @@ export function watchHandlers(context: NameServerContext): Pick<Handlers<Routes>
 
 async function wholeState({ store }: NameServerContext): Promise<WatchMessage & { type: 'reset' }> {
   const { entries, revision } = await store.list(keys.state);
-  const of = (prefix: string): unknown[] => entries.filter((entry) => entry.key.startsWith(prefix)).map((entry) => entry.value);
+  const of = <Schema extends z.ZodType>(prefix: string, schema: Schema): z.output<Schema>[] =>
+    entries.filter((entry) => entry.key.startsWith(prefix)).map((entry) => schema.parse(entry.value));
   const sessions = new Set(entries.map((entry) => entry.key).filter((key) => key.startsWith(keys.sessions)));
   return {
     type: 'reset',
     revision,
-    volumes: of(keys.volumes).map((value) => volumeRecord.parse(value)),
-    moves: of(keys.moves).map((value) => moveRecord.parse(value)),
-    hosts: of(keys.hosts).map((value) => {
-      const host = hostRecord.parse(value);
-      return { ...host, status: sessions.has(keys.session(host.id)) ? 'up' : 'down' };
-    }),
+    volumes: of(keys.volumes, volumeRecord),
+    moves: of(keys.moves, moveRecord),
+    hosts: of(keys.hosts, hostRecord).map((host) => ({ ...host, status: sessions.has(keys.session(host.id)) ? 'up' : 'down' })),
+    projects: of(keys.projects, projectRecord),
+    applications: of(keys.applications, applicationRecord),
+    grants: of(keys.grants, grantRecord),
+    denials: of(keys.denials, denialRecord),
   };
 }
 
 async function toMessage(context: NameServerContext, { key, value, revision }: StoreEvent): Promise<WatchMessage | undefined> {
   const id = key.slice(key.lastIndexOf('/') + 1);
-  if (key.startsWith(keys.volumes)) return { type: 'volume', revision, id, volume: value === undefined ? null : volumeRecord.parse(value) };
-  if (key.startsWith(keys.moves)) return { type: 'move', revision, id, move: value === undefined ? null : moveRecord.parse(value) };
+  const present = <Schema extends z.ZodType>(schema: Schema): z.output<Schema> | null => (value === undefined ? null : schema.parse(value));
+  if (key.startsWith(keys.volumes)) return { type: 'volume', revision, id, volume: present(volumeRecord) };
+  if (key.startsWith(keys.moves)) return { type: 'move', revision, id, move: present(moveRecord) };
+  if (key.startsWith(keys.projects)) return { type: 'project', revision, id, project: present(projectRecord) };
+  if (key.startsWith(keys.applications)) return { type: 'application', revision, id, application: present(applicationRecord) };
+  if (key.startsWith(keys.grants)) return { type: 'grant', revision, id, grant: present(grantRecord) };
+  if (key.startsWith(keys.denials)) return { type: 'denial', revision, id, denial: present(denialRecord) };
   const host = await context.repository.get(keys.host(id), hostRecord);
   return { type: 'host', revision, id, host: host === undefined ? null : await hostViewOf(context, host) };
 }

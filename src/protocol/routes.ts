@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { applicationRecord, denialRecord, grantRecord, projectRecord } from '../model/access.ts';
 import {
   byteCount,
   clusterRecord,
@@ -50,10 +51,18 @@ export const watchMessage = z.discriminatedUnion('type', [
     volumes: z.array(volumeRecord),
     moves: z.array(moveRecord),
     hosts: z.array(hostView),
+    projects: z.array(projectRecord).default([]),
+    applications: z.array(applicationRecord).default([]),
+    grants: z.array(grantRecord).default([]),
+    denials: z.array(denialRecord).default([]),
   }),
   z.object({ type: z.literal('volume'), revision: z.int(), id: z.string(), volume: volumeRecord.nullable() }),
   z.object({ type: z.literal('move'), revision: z.int(), id: z.string(), move: moveRecord.nullable() }),
   z.object({ type: z.literal('host'), revision: z.int(), id: z.string(), host: hostView.nullable() }),
+  z.object({ type: z.literal('project'), revision: z.int(), id: z.string(), project: projectRecord.nullable() }),
+  z.object({ type: z.literal('application'), revision: z.int(), id: z.string(), application: applicationRecord.nullable() }),
+  z.object({ type: z.literal('grant'), revision: z.int(), id: z.string(), grant: grantRecord.nullable() }),
+  z.object({ type: z.literal('denial'), revision: z.int(), id: z.string(), denial: denialRecord.nullable() }),
   z.object({ type: z.literal('alive'), revision: z.int() }).describe('Sent when nothing else was for a while.'),
 ]);
 export type WatchMessage = z.infer<typeof watchMessage>;
