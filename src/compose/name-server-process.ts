@@ -16,6 +16,7 @@ import type { Authority } from '../pki/authority.ts';
 import { CredentialsHolder } from '../pki/credentials.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { hostUri, nameServerUri } from '../pki/identity.ts';
+import { issuePass } from '../pki/pass.ts';
 import { issueTicket } from '../pki/ticket.ts';
 import { joinServerTlsOptions } from '../pki/tls.ts';
 import type { JoinAnswer } from '../protocol/routes.ts';
@@ -165,5 +166,6 @@ function createIssuer(authority: Authority, cluster: Cluster, holder: Credential
     authorities: () => [authority.certificatePem],
     fingerprint: () => authority.fingerprint,
     signTicket: (claims) => issueTicket(holder.current, { ...claims, expires: clock.wallMilliseconds() + ticketMilliseconds }),
+    signPass: (claims) => issuePass(holder.current, claims),
   };
 }

@@ -3,18 +3,22 @@ import type { Routes } from '../protocol/routes.ts';
 import { clusterRecord } from '../model/records.ts';
 import { SupercargoError } from '../model/errors.ts';
 import type { RandomBytes } from '../model/identifiers.ts';
+import type { PassClaims } from '../pki/pass.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
 import { admitMembers } from './admission.ts';
+import { applicationHandlers } from './applications.ts';
 import { classHandlers, ensureBuiltInClasses } from './classes.ts';
 import { enrolmentHandlers } from './enrolment.ts';
 import { eventHandlers } from './events.ts';
+import { grantHandlers } from './grants.ts';
 import { hostHandlers } from './hosts.ts';
 import { hostLifeHandlers } from './host-life.ts';
 import { moveHandlers } from './moves.ts';
-import { ensureDefaultProject } from './projects.ts';
+import { ensureDefaultProject, projectHandlers } from './projects.ts';
 import { keys, Repository } from './repository.ts';
 import { protectionHandlers } from './protection.ts';
+import { revocationHandlers } from './revocation.ts';
 import { runHousekeeping } from './housekeeping.ts';
 import { callOffRemovals } from './removal.ts';
 import { volumeHandlers } from './volumes.ts';
@@ -29,6 +33,8 @@ export interface CertificateIssuer {
   fingerprint(): string;
   /** A compact signed ticket. */
   signTicket(claims: TicketClaims): Promise<string>;
+  /** A compact signed pass. */
+  signPass(claims: PassClaims): Promise<string>;
 }
 
 export interface TicketClaims {
@@ -95,6 +101,10 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...watchHandlers(context),
       ...protectionHandlers(context),
       ...hostLifeHandlers(context),
+      ...projectHandlers(context),
+      ...applicationHandlers(context),
+      ...grantHandlers(context),
+      ...revocationHandlers(context),
     }),
     run: (signal) => runHousekeeping(context, signal),
   };

@@ -33,6 +33,7 @@ export class TestNameServer {
         authorities: () => ['authority'],
         fingerprint: () => 'fingerprint',
         signTicket: async (claims) => JSON.stringify(claims),
+        signPass: async (claims) => JSON.stringify(claims),
       },
       address: 'ns:7470',
       joinAddress: 'ns:7471',

@@ -17,6 +17,7 @@ import {
   volumeRecord,
   volumeUse,
 } from '../model/records.ts';
+import { accessRoutes } from './access-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { defineRoutes } from './route.ts';
 
@@ -34,6 +35,7 @@ const emptyAnswer = z.object({});
 
 export const createVolumeBody = z.strictObject({
   name: z.string(),
+  project: z.string().optional().describe('Without it, the project of what it is made from, else the default project.'),
   class: z.string().optional(),
   sizeBytes: byteCount.positive().nullable().optional(),
   labels: z.record(z.string().max(256), z.string().max(4096)).optional(),
@@ -362,6 +364,7 @@ export const routes = defineRoutes({
     stream: true,
   },
   ...protectionRoutes,
+  ...accessRoutes,
 
   watch: {
     method: 'GET',

@@ -118,6 +118,7 @@ export class SimulatedCluster {
         authorities: () => [],
         fingerprint: () => 'fingerprint',
         signTicket: async (claims) => JSON.stringify(claims),
+        signPass: async (claims) => JSON.stringify(claims),
       },
       address: 'ns:1',
       joinAddress: 'ns:2',
