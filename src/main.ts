@@ -13,6 +13,9 @@ const code = await runCli(process.argv.slice(2), {
   // The daemon's parts load only where they are used: most commands need a socket and a table.
   up: async (options, ready, signal) => (await import('./compose/up.ts')).up(options, ready, signal),
   join: async (options) => (await import('./compose/join.ts')).join(options),
+  login: async (options) => (await import('./compose/login.ts')).login(options),
+  logout: async (directory) => (await import('./compose/login.ts')).logout(directory),
+  openLogin: async (directory) => (await import('./compose/login.ts')).openLogin(directory),
   readCheckpoint: async (statement, authorities, at) => (await import('./pki/checkpoint.ts')).readCheckpoint(statement, authorities, at),
   execute: async (program, parameters, options) => (await import('./system/execute.ts')).execute(program, parameters, options),
   launch: [process.execPath, ...process.execArgv, process.argv[1] ?? ''],

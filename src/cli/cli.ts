@@ -1,8 +1,9 @@
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { SupercargoError } from '../model/errors.ts';
 import { identifierPattern } from '../model/identifiers.ts';
-import { checkName } from '../model/names.ts';
-import { withAgent, withApi } from './connection.ts';
+import { checkName, parseApplicationName } from '../model/names.ts';
+import { connectToCluster, withAgent, withApi } from './connection.ts';
 import type { Api, LocalApi } from './connection.ts';
 import type { CliDependencies } from './dependencies.ts';
 import { Output } from './output.ts';
@@ -26,7 +27,22 @@ export class Cli {
   }
 
   api<Result>(work: (api: Api) => Promise<Result>): Promise<Result> {
-    return withApi(this.runDirectory, work);
+    return withApi(() => connectToCluster(this.runDirectory, () => this.dependencies.openLogin(this.loginDirectory)), work);
+  }
+
+  /** As the user who has logged in, also where a socket of this host would do. @throws unauthenticated if nobody has */
+  asUser<Result>(work: (api: Api) => Promise<Result>): Promise<Result> {
+    return withApi(async () => {
+      const login = await this.dependencies.openLogin(this.loginDirectory);
+      if (login !== undefined) return login;
+      throw new SupercargoError('unauthenticated', 'You have not logged in here.', { hint: 'An administrator prints the command: supercargo user invite NAME' });
+    }, work);
+  }
+
+  /** Where the login of whoever runs the command is kept. */
+  get loginDirectory(): string {
+    const { environment } = this.dependencies;
+    return environment['SUPERCARGO_LOGIN_DIRECTORY'] ?? join(environment['HOME'] ?? '/', '.config', 'supercargo');
   }
 
   agent<Result>(work: (agent: LocalApi) => Promise<Result>): Promise<Result> {
@@ -55,6 +71,20 @@ export function reference(kind: string): (text: string) => string {
 /** As reference, for one object or several. */
 export function references(kind: string): (text: string, previous: string[] | undefined) => string[] {
   return (text, previous) => [...(previous ?? []), reference(kind)(text)];
+}
+
+/** Parser of an argument that says which application is meant: PROJECT/NAME or its identifier. */
+export function applicationReference(text: string): string {
+  if (!identifierPattern.test(text)) parseApplicationName(text);
+  return text;
+}
+
+/** Parser of an argument that is the identifier of a grant. */
+export function grantIdentifier(text: string): string {
+  if (identifierPattern.test(text)) return text;
+  throw new SupercargoError('invalid-request', `${JSON.stringify(text)} is not a grant.`, {
+    hint: 'Copy its identifier (grt_…) from supercargo grant ls.',
+  });
 }
 
 /** Parser of an argument that is the identifier of a snapshot. */

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import type { Transport } from '../protocol/transport.ts';
 import type { OutputStream } from './output.ts';
 
 export type Role = 'name-server' | 'agent';
@@ -48,6 +49,23 @@ export interface JoinSummary {
   host: string;
 }
 
+export interface LoginOptions {
+  /** host:port where the name server takes new members. */
+  address: string;
+  token: string;
+  /** `sha256:…` of the cluster's CA. */
+  caFingerprint: string;
+  /** Where key and certificate are kept; private. */
+  directory: string;
+}
+
+export interface LoginSummary {
+  cluster: string;
+  user: string;
+  /** RFC 3339. */
+  until: string;
+}
+
 /** What the composition root gives to the command line. */
 export interface CliDependencies {
   version: string;
@@ -58,6 +76,11 @@ export interface CliDependencies {
   up(options: UpOptions, ready: (summary: ReadySummary) => void, signal: AbortSignal): Promise<void>;
   /** Enrols this host; `up` then runs it. */
   join(options: JoinOptions): Promise<JoinSummary>;
+  /** Gets a certificate for a user. */
+  login(options: LoginOptions): Promise<LoginSummary>;
+  logout(directory: string): Promise<void>;
+  /** The connection of the user who has logged in there; undefined if nobody has. @throws unauthenticated if the login has ended */
+  openLogin(directory: string): Promise<Transport | undefined>;
   /** What a checkpoint of the audit log says, if the cluster's name server signed it at that time. @throws forbidden */
   readCheckpoint(statement: string, authorities: readonly string[], at: string): Promise<{ sequence: number; digest: string; at: string }>;
   /** Runs a program to its end. @throws command-failed */

@@ -2,14 +2,19 @@ import { Command, Option } from 'commander';
 import { examples } from './cli.ts';
 import type { Cli } from './cli.ts';
 import { addAuditCommands } from './commands/audit.ts';
+import { addApplicationCommands } from './commands/application.ts';
 import { addClassCommands } from './commands/class.ts';
 import { addClusterCommands } from './commands/cluster.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addDaemonCommands } from './commands/daemon.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
 import { addEventCommands } from './commands/events.ts';
+import { addGrantCommands } from './commands/grant.ts';
 import { addHostCommands } from './commands/host.ts';
 import { addMoveCommands } from './commands/move.ts';
+import { addProjectCommands } from './commands/project.ts';
+import { addRevokeCommands } from './commands/revoke.ts';
+import { addUserCommands } from './commands/user.ts';
 import { addVersionCommand } from './commands/version.ts';
 import { addVolumeCommands } from './commands/volume.ts';
 import { addWhereCommand } from './commands/where.ts';
@@ -44,7 +49,7 @@ export function buildProgram(cli: Cli): Command {
   const groups = [
     ['Hosts:', addDaemonCommands, addClusterCommands, addHostCommands, addDoctorCommand],
     ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addEventCommands],
-    ['Access:', addAuditCommands],
+    ['Who may use what:', addProjectCommands, addApplicationCommands, addGrantCommands, addRevokeCommands, addUserCommands, addAuditCommands],
     ['Other:', addCompletionCommand, addVersionCommand],
   ] as const;
   for (const [heading, ...adders] of groups) {

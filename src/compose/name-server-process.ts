@@ -16,7 +16,8 @@ import type { Authority } from '../pki/authority.ts';
 import { issueCheckpoint } from '../pki/checkpoint.ts';
 import { CredentialsHolder } from '../pki/credentials.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import { hostUri, nameServerUri } from '../pki/identity.ts';
+import { hostUri, nameServerUri, userUri } from '../pki/identity.ts';
+import { issuePass } from '../pki/pass.ts';
 import { issueTicket } from '../pki/ticket.ts';
 import { joinServerTlsOptions } from '../pki/tls.ts';
 import type { JoinAnswer } from '../protocol/routes.ts';
@@ -95,8 +96,8 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     version,
   });
   const joining = await createServer({
-    routes: { join: routes.join },
-    handlers: { join: nameServer.handlers.join },
+    routes: { join: routes.join, login: routes.login },
+    handlers: { join: nameServer.handlers.join, login: nameServer.handlers.login },
     identify: () => ({ caller: 'guest', host: null }),
     serverFactory: (handler) => {
       const server = createTlsServer(handler, holder, joinServerTlsOptions);
@@ -167,9 +168,12 @@ function createIssuer(authority: Authority, cluster: Cluster, holder: Credential
   return {
     issueHostCertificate: (host, request) =>
       authority.issueForRequest(request, { subjectUri: hostUri(cluster.id, host), lifetimeMilliseconds: settings.certificateLifetimeMilliseconds }),
+    issueUserCertificate: (user, request, lifetimeMilliseconds) =>
+      authority.issueForRequest(request, { subjectUri: userUri(cluster.id, user), lifetimeMilliseconds }),
     authorities: () => [authority.certificatePem],
     fingerprint: () => authority.fingerprint,
     signCheckpoint: (claims) => issueCheckpoint(holder.current, claims),
     signTicket: (claims) => issueTicket(holder.current, { ...claims, expires: clock.wallMilliseconds() + ticketMilliseconds }),
+    signPass: (claims) => issuePass(holder.current, claims),
   };
 }

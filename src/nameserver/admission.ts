@@ -4,43 +4,57 @@ import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
+import { requireRight, visibleTo } from './user-access.ts';
 
 type Call = (input: unknown, request: RequestContext) => Promise<unknown>;
 type Stream = (input: unknown, request: RequestContext) => AsyncIterable<unknown>;
 
 /**
- * The handlers, for hosts that belong to the cluster only: one that was removed still has a valid certificate, but is refused whatever it calls, and
+ * The handlers, for members of the cluster only: a host or user that was removed still has a valid certificate, but is refused whatever it calls, and
  * what it is being told ends at its removal. A machine that joins anew gets a new identifier, also under its old name, and so inherits nothing.
  */
 export function admitMembers(context: NameServerContext, handlers: Handlers<Routes>): Handlers<Routes> {
   const admitted = Object.entries(handlers).map(([name, handler]) => {
-    const isStream = 'stream' in routes[name as keyof Routes];
-    return [name, isStream ? admitToStream(context, handler as Stream) : admitToCall(context, handler as unknown as Call)];
+    const route = name as keyof Routes;
+    const isStream = 'stream' in routes[route];
+    return [name, isStream ? admitToStream(context, route, handler as Stream) : admitToCall(context, route, handler as unknown as Call)];
   });
   return Object.fromEntries(admitted) as Handlers<Routes>;
 }
 
-function admitToCall({ store }: NameServerContext, call: Call): Call {
+/** The record by which the caller belongs to the cluster; null for one that needs none. */
+function memberKey({ host, user }: RequestContext): string | null {
+  if (user !== undefined) return keys.user(user);
+  return host === null ? null : keys.host(host);
+}
+
+function admitToCall(context: NameServerContext, route: keyof Routes, call: Call): Call {
   return async (input, request) => {
-    if (request.host !== null && (await store.get(keys.host(request.host))) === undefined) throw removed();
+    if (request.user !== undefined) {
+      const user = await requireRight(context, route, input, request);
+      return visibleTo(context, user, route, await call(input, request));
+    }
+    if (request.host !== null && (await context.store.get(keys.host(request.host))) === undefined) throw removed();
     return call(input, request);
   };
 }
 
-function admitToStream({ store }: NameServerContext, stream: Stream): Stream {
+function admitToStream(context: NameServerContext, route: keyof Routes, stream: Stream): Stream {
+  const { store } = context;
   return async function* (input, request) {
-    if (request.host === null) {
+    const key = memberKey(request);
+    if (key === null) {
       yield* stream(input, request);
       return;
     }
-    const key = keys.host(request.host);
     const { entries, revision } = await store.list(key);
     if (entries.length === 0) throw removed();
+    if (request.user !== undefined) await requireRight(context, route, input, request);
     const end = new AbortController();
     const signal = AbortSignal.any([request.signal, end.signal]);
-    const watching = isDeleted(store.watch(key, revision, signal), key).then((deleted) => {
+    const watching = hasChanged(store.watch(key, revision, signal), key, request).then((changed) => {
       end.abort();
-      return deleted;
+      return changed;
     });
     // A rejection is delivered by the await below.
     watching.catch(() => end.abort());
@@ -53,9 +67,11 @@ function admitToStream({ store }: NameServerContext, stream: Stream): Stream {
   };
 }
 
-/** Whether the key was deleted before the changes end. */
-async function isDeleted(changes: AsyncIterable<{ key: string; value: unknown }[]>, key: string): Promise<boolean> {
-  for await (const batch of changes) if (batch.some((change) => change.key === key && change.value === undefined)) return true;
+/** Whether, before the changes end, the member was removed; or a user's rights were changed, which then asks anew. */
+async function hasChanged(changes: AsyncIterable<{ key: string; value: unknown }[]>, key: string, { user }: RequestContext): Promise<boolean> {
+  for await (const batch of changes) {
+    if (batch.some((change) => change.key === key && (user !== undefined || change.value === undefined))) return true;
+  }
   return false;
 }
 

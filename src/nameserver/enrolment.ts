@@ -5,6 +5,7 @@ import { newIdentifier } from '../model/identifiers.ts';
 import { checkName } from '../model/names.ts';
 import { clusterRecord, hostRecord, identifier, timestamp } from '../model/records.ts';
 import type { Cluster, Host } from '../model/records.ts';
+import type { Clock } from '../ports/clock.ts';
 import { hashSecret, newJoinToken, parseJoinToken, secretMatches } from '../pki/join-token.ts';
 import { splitAddress } from '../protocol/transport.ts';
 import type { JoinAnswer, Routes } from '../protocol/routes.ts';
@@ -32,8 +33,24 @@ export interface HostApplication {
 
 type JoinApplication = HostApplication & { token: string };
 
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
+/** By which a request that is repeated is known. */
+export function hashRequest(request: string): string {
+  return createHash('sha256').update(request).digest('hex');
+}
+
+/** Whether a single-use token can be used now: by whoever knows its secret, once, or again with the very request (the answer was lost). */
+export function isUsable(
+  token: { secretHash: string; expiresAt: string; usedBy: { requestHash: string } | null },
+  secret: string,
+  request: string,
+  clock: Clock,
+): boolean {
+  const unspent = token.usedBy === null || token.usedBy.requestHash === hashRequest(request);
+  return secretMatches(secret, token.secretHash) && unspent && Date.parse(token.expiresAt) > clock.wallMilliseconds();
+}
+
+export function invalidToken(kind: 'join' | 'login', remedy: string): SupercargoError {
+  return new SupercargoError('invalid-token', `The ${kind} token is wrong, was used, or has expired.`, { hint: `Make a new one on the first host: ${remedy}` });
 }
 
 export function enrolmentHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'createInvite' | 'join' | 'renewCertificate'> {
@@ -131,14 +148,7 @@ async function addHost(transaction: Transaction, host: Host): Promise<void> {
 async function checkInvite(context: NameServerContext, reader: Pick<Transaction, 'get'>, application: JoinApplication): Promise<Invite> {
   const { id, secret } = parseJoinToken(application.token);
   const invite = await reader.get(keys.invite(id), inviteRecord);
-  const known = invite !== undefined && secretMatches(secret, invite.secretHash);
-  // A host that crashed before it could keep the answer asks again with the same key.
-  const unspent = known && (invite.usedBy === null || invite.usedBy.requestHash === sha256(application.request));
-  if (!unspent || Date.parse(invite.expiresAt) <= context.clock.wallMilliseconds()) {
-    throw new SupercargoError('invalid-token', 'The join token is wrong, was used, or has expired.', {
-      hint: 'Make a new one on the first host: supercargo invite',
-    });
-  }
+  if (invite === undefined || !isUsable(invite, secret, application.request, context.clock)) throw invalidToken('join', 'supercargo invite');
   return invite;
 }
 
@@ -156,7 +166,7 @@ async function spendInvite(context: NameServerContext, transaction: Transaction,
     transaction.put(keys.host(host.id), host);
     transaction.record('host.rejoined', host.name, host.name, `Host "${host.name}" (${host.address}) got a new certificate.`);
   }
-  transaction.put(keys.invite(invite.id), { ...invite, usedBy: { host: host.id, requestHash: sha256(application.request) } });
+  transaction.put(keys.invite(invite.id), { ...invite, usedBy: { host: host.id, requestHash: hashRequest(application.request) } });
   return host;
 }
 

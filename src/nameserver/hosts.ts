@@ -1,3 +1,4 @@
+import { userRecord } from '../model/access.ts';
 import { acceptLease, isLeaseOf } from '../model/failover.ts';
 import { hostRecord, volumeRecord } from '../model/records.ts';
 import type { Host, PoolReport } from '../model/records.ts';
@@ -30,6 +31,7 @@ export function callingHost(context: RequestContext): string {
 
 /** Who causes a change, for the events. */
 export async function actorName({ repository }: NameServerContext, request: RequestContext): Promise<string> {
+  if (request.user !== undefined) return `user ${(await repository.get(keys.user(request.user), userRecord))?.name ?? request.user}`;
   return request.host === null ? request.caller : hostName(repository, request.host);
 }
 

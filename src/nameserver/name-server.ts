@@ -4,22 +4,27 @@ import type { AuditHead } from '../model/audit.ts';
 import { clusterRecord } from '../model/records.ts';
 import { SupercargoError } from '../model/errors.ts';
 import type { RandomBytes } from '../model/identifiers.ts';
+import type { PassClaims } from '../pki/pass.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
 import { admitMembers } from './admission.ts';
 import { auditHandlers } from './audit.ts';
+import { applicationHandlers } from './applications.ts';
 import { classHandlers, ensureBuiltInClasses } from './classes.ts';
 import { enrolmentHandlers } from './enrolment.ts';
 import { eventHandlers } from './events.ts';
+import { grantHandlers } from './grants.ts';
 import { hostHandlers } from './hosts.ts';
 import { hostLifeHandlers } from './host-life.ts';
 import { moveHandlers } from './moves.ts';
-import { ensureDefaultProject } from './projects.ts';
+import { ensureDefaultProject, projectHandlers } from './projects.ts';
 import { keys, Repository } from './repository.ts';
 import { protectionHandlers } from './protection.ts';
+import { revocationHandlers } from './revocation.ts';
 import { runHousekeeping } from './housekeeping.ts';
 import { Refusals } from './refusals.ts';
 import { callOffRemovals } from './removal.ts';
+import { userHandlers } from './users.ts';
 import { volumeHandlers } from './volumes.ts';
 import { watchHandlers } from './watch.ts';
 
@@ -27,6 +32,8 @@ import { watchHandlers } from './watch.ts';
 export interface CertificateIssuer {
   /** Certificate (PEM) for the key in the request, which must be signed by that key. @throws invalid-request */
   issueHostCertificate(host: string, requestPem: string): Promise<string>;
+  /** As for a host, for a user, with its life in milliseconds. @throws invalid-request */
+  issueUserCertificate(user: string, requestPem: string, lifetimeMilliseconds: number): Promise<string>;
   /** Certificates (PEM) of the authorities that all parts trust. */
   authorities(): string[];
   fingerprint(): string;
@@ -34,6 +41,8 @@ export interface CertificateIssuer {
   signTicket(claims: TicketClaims): Promise<string>;
   /** The end of the audit log, signed. */
   signCheckpoint(claims: AuditHead & { at: string }): Promise<string>;
+  /** A compact signed pass. */
+  signPass(claims: PassClaims): Promise<string>;
 }
 
 export interface TicketClaims {
@@ -103,6 +112,11 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...protectionHandlers(context),
       ...hostLifeHandlers(context),
       ...auditHandlers(context),
+      ...userHandlers(context),
+      ...projectHandlers(context),
+      ...applicationHandlers(context),
+      ...grantHandlers(context),
+      ...revocationHandlers(context),
     }),
     run: (signal) => runHousekeeping(context, signal),
   };

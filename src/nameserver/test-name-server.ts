@@ -2,7 +2,7 @@ import { newIdentifier } from '../model/identifiers.ts';
 import type { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import type { Routes } from '../protocol/routes.ts';
-import type { Handlers, RequestContext } from '../protocol/server.ts';
+import type { CallerIdentity, Handlers, RequestContext } from '../protocol/server.ts';
 import { enrolLocalHost, ensureCluster } from './enrolment.ts';
 import { createNameServer } from './name-server.ts';
 import type { NameServer, NameServerContext } from './name-server.ts';
@@ -30,10 +30,12 @@ export class TestNameServer {
       random: (length) => Buffer.from(newIdentifier('vol').slice(4), 'hex').subarray(0, length),
       issuer: {
         issueHostCertificate: async (host) => `certificate of ${host}`,
+        issueUserCertificate: async (user) => `certificate of ${user}`,
         authorities: () => ['authority'],
         fingerprint: () => 'fingerprint',
         signTicket: async (claims) => JSON.stringify(claims),
         signCheckpoint: async (claims) => JSON.stringify(claims),
+        signPass: async (claims) => JSON.stringify(claims),
       },
       address: 'ns:7470',
       joinAddress: 'ns:7471',
@@ -65,11 +67,10 @@ export class TestNameServer {
     return host.id;
   }
 
-  /** The handlers as one caller sees them: a host by its identifier, or the operator. */
-  as(host: string | null, options: { signal?: AbortSignal; ifMatch?: string; onEntityTag?: (tag: string) => void } = {}): Calls {
+  /** The handlers as one caller sees them: a host or a user by its identifier, or the operator. */
+  as(host: string | null | { user: string }, options: { signal?: AbortSignal; ifMatch?: string; onEntityTag?: (tag: string) => void } = {}): Calls {
     const context: RequestContext = {
-      caller: host === null ? 'operator' : 'host',
-      host,
+      ...identityOf(host),
       signal: options.signal ?? new AbortController().signal,
       ifMatch: options.ifMatch,
       setEntityTag: options.onEntityTag ?? (() => undefined),
@@ -80,6 +81,11 @@ export class TestNameServer {
     ]);
     return Object.fromEntries(bound) as Calls;
   }
+}
+
+function identityOf(caller: string | null | { user: string }): CallerIdentity {
+  if (caller === null) return { caller: 'operator', host: null };
+  return typeof caller === 'string' ? { caller: 'host', host: caller } : { caller: 'user', host: null, user: caller.user };
 }
 
 /** Every handler without its second parameter. */

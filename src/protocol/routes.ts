@@ -18,6 +18,7 @@ import {
   volumeUse,
 } from '../model/records.ts';
 import { auditRoutes } from './audit-routes.ts';
+import { accessRoutes } from './access-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { defineRoutes } from './route.ts';
 import { userRoutes } from './user-routes.ts';
@@ -36,6 +37,7 @@ const emptyAnswer = z.object({});
 
 export const createVolumeBody = z.strictObject({
   name: z.string(),
+  project: z.string().optional().describe('Without it, the project of what it is made from, else the default project.'),
   class: z.string().optional(),
   sizeBytes: byteCount.positive().nullable().optional(),
   labels: z.record(z.string().max(256), z.string().max(4096)).optional(),
@@ -366,6 +368,7 @@ export const routes = defineRoutes({
   ...protectionRoutes,
   ...auditRoutes,
   ...userRoutes,
+  ...accessRoutes,
 
   watch: {
     method: 'GET',

@@ -1,16 +1,13 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { SupercargoError } from '../../model/errors.ts';
 import { defaultStateDirectory, examples, named } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { parseDuration } from '../format.ts';
 import { addressOption } from '../host-address.ts';
 import type { HostAddress } from '../host-address.ts';
-
-const tokenVariable = 'SUPERCARGO_JOIN_TOKEN';
+import { checkFingerprint, readToken, tokenVariable } from '../token.ts';
 
 export function addClusterCommands(program: Command, cli: Cli): void {
   program
@@ -58,11 +55,7 @@ interface JoinCommandOptions {
 async function join(cli: Cli, joinAddress: string, options: JoinCommandOptions): Promise<void> {
   // Overwrites the arguments that other users of this host see, as early as can be.
   if (options.token !== undefined) process.title = 'supercargo join';
-  if (!/^sha256:[0-9a-f]{64}$/i.test(options.caFingerprint)) {
-    throw new SupercargoError('invalid-option', 'Option "--ca-fingerprint" is not a fingerprint.', {
-      hint: 'Copy the whole command that supercargo invite printed.',
-    });
-  }
+  checkFingerprint(options.caFingerprint, 'supercargo invite');
   const { host, port } = options.address;
   const summary = await cli.dependencies.join({
     joinAddress,
@@ -75,14 +68,4 @@ async function join(cli: Cli, joinAddress: string, options: JoinCommandOptions):
   });
   cli.output.result(summary, () => [`Host ${summary.host} is a member of cluster ${summary.cluster}.`]);
   if (!cli.output.json) cli.output.note('Start it: supercargo up --detach');
-}
-
-async function readToken({ dependencies }: Cli, given: string | undefined): Promise<string> {
-  const token = given === '-' ? await text(dependencies.stdin) : (given ?? dependencies.environment[tokenVariable] ?? '');
-  if (token.trim() === '') {
-    throw new SupercargoError('invalid-option', 'The join token is missing.', {
-      hint: `Give --token TOKEN, --token - (standard input), or set ${tokenVariable}.`,
-    });
-  }
-  return token.trim();
 }
