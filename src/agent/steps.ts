@@ -43,7 +43,7 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
       await nameServer.reportCopy({ parameters: { volume: id }, body: { copy: await copyOf(context, id, step.kind) } });
       return crashPoint('live-reported');
     case 'take-grant':
-      await state.setGrant(id, { epoch: step.epoch, state: 'held', move: null, snapshot: null });
+      await state.takeGrant(id, { epoch: step.epoch, boot: context.boot });
       return crashPoint('grant-taken');
     case 'undo-release':
       return undoRelease(context, volume, state.grant(id)?.epoch ?? volume.epoch);

@@ -119,7 +119,19 @@ export function acceptLease(volume: Volume, host: string, epoch: number): Volume
 
 /** Whether the host may go on writing under this epoch, as long as its session lasts. */
 export function isLeaseOf(volume: Volume, host: string, epoch: number): boolean {
-  return currentHost(volume.placement) === host && volume.epoch === epoch && volume.protection.failover === 'auto';
+  return isHeldBy(volume, host, epoch) && volume.protection.failover === 'auto';
+}
+
+/** Whether the host has the right to write under this epoch. */
+export function isHeldBy(volume: Volume, host: string, epoch: number): boolean {
+  return currentHost(volume.placement) === host && volume.epoch === epoch;
+}
+
+/**
+ * Whether an operator's word could let another host take the volume over, as far as an older record tells: others have copies, or are to have them.
+ */
+export function hasCopiesElsewhere({ protection, replicas, copies }: Volume, host: string): boolean {
+  return protection.replicas > 0 || replicas.length > 0 || copies.some((copy) => copy.host !== host);
 }
 
 /**

@@ -34,7 +34,7 @@ afterEach(async () => {
 
 async function beat(...hosts: string[]): Promise<void> {
   for (const host of hosts) {
-    const body = { session: sessions.get(host)!, address: `${host.slice(0, 8)}:1`, version: '1', pool, leases: [] };
+    const body = { session: sessions.get(host)!, address: `${host.slice(0, 8)}:1`, version: '1', pool, leases: [], held: [] };
     await server.as(host).heartbeat({ body });
   }
 }

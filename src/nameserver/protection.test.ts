@@ -52,7 +52,7 @@ function classOf(failover: 'auto' | 'manual') {
 
 async function beat(...hosts: string[]): Promise<void> {
   for (const host of hosts) {
-    const body = { session: sessions.get(host)!, address: `${host.slice(0, 8)}:1`, version: '1', pool, leases: await claimsOf(host) };
+    const body = { session: sessions.get(host)!, address: `${host.slice(0, 8)}:1`, version: '1', pool, leases: await claimsOf(host), held: [] };
     await server.as(host).heartbeat({ body });
   }
 }
@@ -191,8 +191,9 @@ describe('a holder that was replaced', () => {
     await replicatedVolume('safe');
     await pass(sessionMilliseconds + marginMilliseconds + 2000, h2, h3);
     const { id } = await volumeNow();
-    const body = { session: sessions.get(h1)!, address: 'h1:1', version: '1', pool, leases: [{ volume: id, epoch: 1 }] };
-    expect((await server.as(h1).heartbeat({ body })).leases).toEqual([]);
+    const claims = [{ volume: id, epoch: 1 }];
+    const body = { session: sessions.get(h1)!, address: 'h1:1', version: '1', pool, leases: claims, held: claims };
+    expect(await server.as(h1).heartbeat({ body })).toMatchObject({ leases: [], held: [] });
     const kept = newIdentifier('snp');
     const takenAt = new Date(clock.wallMilliseconds()).toISOString();
     const parameters = { volume: id };

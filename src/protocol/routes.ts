@@ -131,11 +131,17 @@ export const routes = defineRoutes({
       version: z.string().max(64),
       pool: poolReport.nullable(),
       leases: z.array(leaseClaim).max(100_000).default([]).describe('Volumes that the host holds and will stop using when its lease ends.'),
+      held: z
+        .array(leaseClaim)
+        .max(100_000)
+        .default([])
+        .describe('Volumes that the host holds by its own durable word, and has heard nothing of since it was switched on.'),
     }),
     response: z.object({
       sessionMilliseconds: z.int(),
       time: timestamp.describe('The clock of the name server.'),
       leases: z.array(leaseClaim).describe('Those that it may go on with, for sessionMilliseconds from the sending of this request.'),
+      held: z.array(leaseClaim).describe('Those that it does hold.'),
     }),
   },
 
