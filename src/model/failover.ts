@@ -1,3 +1,4 @@
+import { recordCopy } from './copies.ts';
 import { SupercargoError } from './errors.ts';
 import { currentHost } from './holder.ts';
 import type { Copy, DivergedCopy, FailoverRecord, LineageEntry, Protection, Volume } from './records.ts';
@@ -82,11 +83,10 @@ export function failOver(volume: Volume, takeover: Takeover): Volume {
     at: takeover.now,
   };
   const kept = volume.lineage.indexOf(newest) + 1;
-  // Whatever live copy it had once is none of the new epoch: it makes that one from the snapshot.
-  const copies = volume.copies.map((each) => (each.host === takeover.to ? { ...each, kind: 'replica' as const } : each));
+  const { snapshots } = volume.copies.find((each) => each.host === takeover.to) ?? { snapshots: [] };
   return withNewEpoch({
-    ...volume,
-    copies,
+    // Whatever live copy it had once is none of the new epoch: it makes that one from the snapshot.
+    ...recordCopy(volume, takeover.to, { host: takeover.to, kind: 'replica', snapshots }),
     placement: { state: 'held', host: takeover.to, base: newest.snapshot },
     lineage: volume.lineage.slice(0, kept),
     diverged: [...volume.diverged, ...cutOff(volume, volume.lineage.slice(kept), takeover.now)],

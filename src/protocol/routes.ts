@@ -234,7 +234,13 @@ export const routes = defineRoutes({
     summary: 'What the calling host has of the volume; null if nothing.',
     callers: ['host'],
     parameters: volumeParameters,
-    body: z.strictObject({ copy: copyRecord.omit({ host: true }).nullable() }),
+    body: z.strictObject({
+      copy: copyRecord.omit({ host: true }).nullable(),
+      seen: z
+        .int()
+        .nonnegative()
+        .describe('The host’s number in copyChanges when it looked at what it has: if it has risen since, the report is too old.'),
+    }),
     response: emptyAnswer,
   },
   confirmRemoval: {
