@@ -182,6 +182,9 @@ export class Player {
       case 'fill-disk':
         host.machine.disk.full = true;
         return;
+      case 'burden':
+        host.machine.burden = action.by;
+        return this.#for(action.lasts, () => (host.machine.burden = 0));
       default:
     }
   }
