@@ -127,6 +127,32 @@ describe('a volume', () => {
     await expectRestOn(h2);
   });
 
+  it('is used again after its host was off, while the name server is away, if no other host has a copy', async () => {
+    await use(h1);
+    cluster.killNameServer();
+    h1.powerCut();
+    await h1.start();
+    await use(h1);
+  });
+
+  it('that another host has a copy of waits for the name server after its host was off, and not after a restart of the agent alone', async () => {
+    await use(h1);
+    await use(h2);
+    cluster.killNameServer();
+    h2.kill();
+    await h2.start();
+    await use(h2);
+    h2.powerCut();
+    await h2.start();
+    await expect(run(h2)).rejects.toMatchObject({ code: 'name-server-unreachable', message: expect.stringContaining('was off') as string });
+    await cluster.startNameServer();
+    await use(h2);
+    cluster.killNameServer();
+    await use(h2);
+    await cluster.startNameServer();
+    await expectRestOn(h2);
+  });
+
   it('is not taken from a host that does not answer', async () => {
     await use(h1);
     h1.kill();

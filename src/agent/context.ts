@@ -37,6 +37,8 @@ export interface AgentOptions {
   /** host:port under which other agents reach this one. */
   address: string;
   version: string;
+  /** Names the present run of the machine: another one after each time it was switched off. */
+  boot: string;
   clock: Clock;
   random: RandomBytes;
   log: Log;

@@ -1,10 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { newIdentifier } from '../model/identifiers.ts';
 import { newVolume } from '../model/new-volume.ts';
-import type { Volume } from '../model/records.ts';
+import type { Protection, Volume } from '../model/records.ts';
 import type { GuardedUntil, Guardian } from '../ports/guardian.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
+import type { LeaseClaim } from '../protocol/protection-routes.ts';
 import { createFakeDriver, FakeDisk } from '../../test/sim/fake-disk.ts';
 import { Leases } from './leases.ts';
 import { LocalState } from './local-state.ts';
@@ -29,7 +30,9 @@ class FakeGuardian implements Guardian {
 
 const clock = new ManualClock();
 const auto = { replicas: 1, intervalMilliseconds: 5000, failover: 'auto' as const };
+const manual = { ...auto, failover: 'manual' as const };
 const id = newIdentifier('vol');
+const self = { id: newIdentifier('hst'), name: 'h1' };
 let state: LocalState;
 let guardian: FakeGuardian;
 let renewed: string[];
@@ -39,22 +42,22 @@ function volumeOf(changes: Partial<Volume> = {}): Volume {
   return newVolume({ id, name: 'data', createdAt: '2026-01-01T00:00:00.000Z', protection: auto, ...changes });
 }
 
-function begin(): Leases {
-  const context = { state, clock, driver: createFakeDriver(new FakeDisk()), mountDirectory: '/mounts', guardians: [guardian] };
+function begin(boot = 'first'): Leases {
+  const context = { self, boot, state, clock, driver: createFakeDriver(new FakeDisk()), mountDirectory: '/mounts', guardians: [guardian] };
   const silent = () => undefined;
   return new Leases({ ...context, log: { debug: silent, info: silent, warn: silent, error: silent } }, (volume) => renewed.push(volume));
 }
 
 /** One heartbeat that takes so long. @returns what was asked for */
-async function beat(travelMilliseconds = 0, confirmed?: { volume: string; epoch: number }[]): Promise<{ volume: string; epoch: number }[]> {
+async function beat(travelMilliseconds = 0, confirmed?: LeaseClaim[], held: LeaseClaim[] = []): Promise<LeaseClaim[]> {
   const sentAt = clock.monotonicMilliseconds();
   const claims = await leases.beforeHeartbeat(sentAt);
   await clock.advance(travelMilliseconds);
-  await leases.confirm(sentAt, 10_000, confirmed ?? claims);
+  await leases.confirm(sentAt, { sessionMilliseconds: 10_000, leases: confirmed ?? claims, held });
   return claims;
 }
 
-const grant = (epoch: number) => state.setGrant(id, { epoch, state: 'held', move: null, snapshot: null });
+const grant = (epoch: number) => state.takeGrant(id, { epoch, boot: 'first' });
 
 beforeEach(async () => {
   state = await LocalState.open(openSqliteStore({ path: ':memory:', clock }), clock);
@@ -66,7 +69,7 @@ beforeEach(async () => {
 
 describe('a lease', () => {
   it('is needed for volumes under automatic failover only', async () => {
-    await state.rememberVolumes([volumeOf({ protection: { ...auto, failover: 'manual' } })]);
+    await state.rememberVolumes([volumeOf({ protection: manual })]);
     await grant(1);
     expect(leases.mayWrite(id, 1)).toBe(true);
     expect(await beat()).toEqual([]);
@@ -140,7 +143,7 @@ describe('after a restart of the agent', () => {
   it('a guardian that still guards what needs no lease any more lets go of it', async () => {
     await grant(1);
     await beat();
-    await state.rememberVolumes([volumeOf({ protection: { ...auto, failover: 'manual' } })]);
+    await state.rememberVolumes([volumeOf({ protection: manual })]);
     leases = begin();
     expect(await beat()).toEqual([]);
     expect(guardian.states()).toEqual([]);
@@ -152,6 +155,58 @@ describe('after a restart of the agent', () => {
     const now = clock.monotonicMilliseconds();
     await leases.beforeHeartbeat(now);
     expect(guardian.states()).toEqual([{ volume: id, epoch: 1, until: now + 1000 }]);
+  });
+});
+
+describe('after the host was off', () => {
+  const unprotected: Protection = { ...manual, replicas: 0 };
+  const other = newIdentifier('hst');
+
+  it.each<[string, Partial<Volume>]>([
+    ['is to have replicas', { protection: manual }],
+    ['has hosts that are to keep a replica still', { protection: unprotected, replicas: [other] }],
+    ['has a copy on another host', { protection: unprotected, copies: [{ host: other, kind: 'replica', snapshots: [] }] }],
+  ])('a volume that %s is not written until the name server says that it is held here still', async (_, changes) => {
+    await state.rememberVolumes([volumeOf(changes)]);
+    await grant(1);
+    expect(leases.mayWrite(id, 1)).toBe(true);
+    leases = begin('second');
+    expect(leases.mayWrite(id, 1)).toBe(false);
+    expect(leases.unconfirmed()).toEqual([{ volume: id, epoch: 1 }]);
+    await beat();
+    expect(leases.mayWrite(id, 1)).toBe(false);
+    await beat(0, [], [{ volume: id, epoch: 1 }]);
+    expect([leases.mayWrite(id, 1), leases.unconfirmed(), renewed]).toEqual([true, [], [id]]);
+    // Remembered: the agent alone may start again.
+    leases = begin('second');
+    expect(leases.mayWrite(id, 1)).toBe(true);
+  });
+
+  it('a volume that nobody else has a copy of is used as before', async () => {
+    await state.rememberVolumes([volumeOf({ protection: unprotected, copies: [{ host: self.id, kind: 'live', snapshots: [] }] })]);
+    await grant(1);
+    leases = begin('second');
+    expect(leases.mayWrite(id, 1)).toBe(true);
+  });
+
+  it('nothing is asked about what was given up', async () => {
+    await grant(1);
+    await state.setGrant(id, { epoch: 1, state: 'released', move: null, snapshot: newIdentifier('snp') });
+    expect(begin('second').unconfirmed()).toEqual([]);
+  });
+
+  it('a mount says what is waited for and what to do', async () => {
+    await state.rememberVolumes([volumeOf({ protection: manual })]);
+    await grant(1);
+    leases = begin('second');
+    const right = leases.awaitRight({ id, name: 'data' }, 1, new AbortController().signal);
+    right.catch(() => undefined);
+    await clock.advance(6000);
+    await expect(right).rejects.toMatchObject({
+      code: 'name-server-unreachable',
+      message: expect.stringContaining('was off') as string,
+      hint: expect.stringContaining('Start the host of the name server') as string,
+    });
   });
 });
 

@@ -1,4 +1,5 @@
 import { SupercargoError } from '../model/errors.ts';
+import { hasCopiesElsewhere } from '../model/failover.ts';
 import type { Volume } from '../model/records.ts';
 import { freezeLeadMilliseconds } from '../ports/guardian.ts';
 import type { GuardedUntil, GuardedVolume } from '../ports/guardian.ts';
@@ -15,7 +16,16 @@ const confirmationPatienceMilliseconds = 5000;
 /** A mount that waits for that asks again this often. Milliseconds. */
 const askAgainMilliseconds = 500;
 
-type LeaseSurroundings = Pick<AgentOptions, 'state' | 'clock' | 'driver' | 'mountDirectory' | 'guardians' | 'log'>;
+type LeaseSurroundings = Pick<AgentOptions, 'self' | 'boot' | 'state' | 'clock' | 'driver' | 'mountDirectory' | 'guardians' | 'log'>;
+
+/** What the name server answers about the volumes of a heartbeat. */
+export interface HeartbeatAnswer {
+  sessionMilliseconds: number;
+  /** Those under automatic failover that this host may go on with. */
+  leases: readonly LeaseClaim[];
+  /** Those of `unconfirmed` that this host holds still. */
+  held: readonly LeaseClaim[];
+}
 
 interface Lease {
   epoch: number;
@@ -58,8 +68,12 @@ export class Leases {
     return this.#beat.signal;
   }
 
-  /** Whether this host may write the volume now: always, unless it is under automatic failover and its lease is missing or nearly over. */
+  /**
+   * Whether this host may write the volume now: always, unless it may have been replaced while it was off, or the volume is under automatic failover and
+   * its lease is missing or nearly over.
+   */
   mayWrite(volume: string, epoch: number): boolean {
+    if (this.#mayBeReplaced(volume, epoch)) return false;
     if (!this.#needsLease(volume)) return true;
     const lease = this.#leases.get(volume);
     return lease?.epoch === epoch && lease.until - this.#context.clock.monotonicMilliseconds() >= leastLeftMilliseconds;
@@ -72,15 +86,7 @@ export class Leases {
     let askAt = -Infinity;
     while (!this.mayWrite(volume.id, epoch)) {
       const now = clock.monotonicMilliseconds();
-      if (now >= end) {
-        throw new SupercargoError(
-          'name-server-unreachable',
-          `The name server has not confirmed that this host may go on with volume "${volume.name}".`,
-          {
-            hint: 'Its class has automatic failover, so it is used only while the name server can be heard. Try again when it is back.',
-          },
-        );
-      }
+      if (now >= end) throw this.#mayBeReplaced(volume.id, epoch) ? unconfirmedError(volume.name) : leaselessError(volume.name);
       // An answer that does not confirm this volume must not make us ask again at once, and for ever.
       if (now >= askAt) {
         askAt = now + askAgainMilliseconds;
@@ -113,20 +119,45 @@ export class Leases {
   }
 
   /** The name server's answer to the heartbeat that was sent then. */
-  async confirm(sentAt: number, sessionMilliseconds: number, confirmed: readonly LeaseClaim[]): Promise<void> {
+  async confirm(sentAt: number, { sessionMilliseconds, leases, held }: HeartbeatAnswer): Promise<void> {
     this.#sessionMilliseconds = sessionMilliseconds;
     const until = sentAt + sessionMilliseconds;
-    await this.#guard(confirmed, until);
-    const renewed = confirmed.filter(({ volume, epoch }) => !this.mayWrite(volume, epoch));
-    for (const { volume, epoch } of confirmed) this.#leases.set(volume, { epoch, until });
+    await this.#guard(leases, until);
+    const renewed = [...leases, ...held].filter(({ volume, epoch }) => !this.mayWrite(volume, epoch));
+    for (const { volume, epoch } of leases) this.#leases.set(volume, { epoch, until });
+    await this.#context.state.confirmGrants(held, this.#context.boot);
     for (const { volume } of renewed) this.#onRenewed(volume);
     for (const waiter of this.#waiters) waiter();
+  }
+
+  /** What the next heartbeat asks besides: the grants of which nothing was heard since this host was switched on. */
+  unconfirmed(): LeaseClaim[] {
+    const { state } = this.#context;
+    return state.localVolumes().flatMap((volume) => {
+      const grant = state.grant(volume);
+      if (grant === null || grant.state === 'released' || this.#isConfirmed(volume, grant.epoch)) return [];
+      return [{ volume, epoch: grant.epoch }];
+    });
   }
 
   /** This host has given the volume up: nothing of it needs to be stopped any more. */
   async forget(volume: string): Promise<void> {
     this.#leases.delete(volume);
     await Promise.all(this.#context.guardians.map((guardian) => this.#tell(() => guardian.drop(volume))));
+  }
+
+  /**
+   * Whether another host may have become the holder while this one was off, by an operator's word that it does not run. What could not be replaced needs no word:
+   * it is used with the name server away as well.
+   */
+  #mayBeReplaced(volume: string, epoch: number): boolean {
+    const record = this.#context.state.volume(volume);
+    return record !== undefined && hasCopiesElsewhere(record, this.#context.self.id) && !this.#isConfirmed(volume, epoch);
+  }
+
+  #isConfirmed(volume: string, epoch: number): boolean {
+    const { state, boot } = this.#context;
+    return state.isConfirmed(volume, { epoch, boot });
   }
 
   #needsLease(volume: string): boolean {
@@ -205,4 +236,20 @@ export class Leases {
       either.abort();
     }
   }
+}
+
+function leaselessError(name: string): SupercargoError {
+  return new SupercargoError('name-server-unreachable', `The name server has not confirmed that this host may go on with volume "${name}".`, {
+    hint: 'Its class has automatic failover, so it is used only while the name server can be heard. Try again when it is back.',
+  });
+}
+
+function unconfirmedError(name: string): SupercargoError {
+  return new SupercargoError(
+    'name-server-unreachable',
+    `This host was off, and the name server has not confirmed since that it still holds volume "${name}".`,
+    {
+      hint: 'Other hosts have copies of it, and an operator may have let one take over. Start the host of the name server, or mend the way to it; then start again here.',
+    },
+  );
 }

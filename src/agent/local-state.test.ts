@@ -87,6 +87,22 @@ describe('the local state', () => {
     expect(state.localVolumes()).toEqual([volume]);
   });
 
+  it('keeps what the name server has confirmed, for one boot of the host and one epoch', async () => {
+    const [taken, confirmed] = [newIdentifier('vol'), newIdentifier('vol')];
+    await state.takeGrant(taken, { epoch: 3, boot: 'first' });
+    await state.setGrant(confirmed, { epoch: 2, state: 'releasing', move: null, snapshot: null });
+    await state.confirmGrants([{ volume: confirmed, epoch: 2 }], 'first');
+    await reopen();
+    expect([taken, confirmed].map((volume) => state.grant(volume)?.state)).toEqual(['held', 'releasing']);
+    expect(state.isConfirmed(taken, { epoch: 3, boot: 'first' })).toBe(true);
+    expect(state.isConfirmed(confirmed, { epoch: 2, boot: 'first' })).toBe(true);
+    expect(state.isConfirmed(taken, { epoch: 3, boot: 'second' })).toBe(false);
+    expect(state.isConfirmed(taken, { epoch: 4, boot: 'first' })).toBe(false);
+    await state.forgetCopy(taken);
+    await reopen();
+    expect(state.isConfirmed(taken, { epoch: 3, boot: 'first' })).toBe(false);
+  });
+
   it('counts sessions, each as often as it was answered', async () => {
     const volume = newIdentifier('vol');
     for (const session of ['a', 'a', 'b']) await answerReference(volume, session, 'run 1');

@@ -9,6 +9,9 @@ import type { Clock } from '../ports/clock.ts';
 import type { Store, StoreOperation } from '../ports/store.ts';
 
 const referenceList = z.array(sessionReference);
+/** The grant of this epoch was confirmed by the name server in this boot of the host. */
+const confirmationRecord = z.object({ epoch: z.int(), boot: z.string() });
+type Confirmation = z.infer<typeof confirmationRecord>;
 
 export type AgedReference = SessionReference & { ageMilliseconds: number };
 
@@ -20,6 +23,7 @@ export class LocalState {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #grants = new Map<string, Grant>();
+  readonly #confirmations = new Map<string, Confirmation>();
   readonly #references = new Map<string, SessionReference[]>();
   readonly #answeredAt = new Map<string, number>();
   readonly #volumes = new Map<string, Volume>();
@@ -40,6 +44,7 @@ export class LocalState {
       const [kind, id = ''] = key.split('/');
       if (kind === 'heard') state.#heardRevision = z.int().parse(value);
       if (kind === 'grants') state.#grants.set(id, grantRecord.parse(value));
+      if (kind === 'confirmations') state.#confirmations.set(id, confirmationRecord.parse(value));
       if (kind === 'references') state.#references.set(id, referenceList.parse(value).flatMap(answeredUses));
       if (kind === 'volumes') state.#index(volumeRecord.parse(value));
       if (kind === 'hosts') state.#hosts.set(id, hostRecord.parse(value));
@@ -54,6 +59,29 @@ export class LocalState {
   async setGrant(volume: string, grant: Grant): Promise<void> {
     await this.#store.transact([], [{ put: `grants/${volume}`, value: grant }]);
     this.#grants.set(volume, grant);
+  }
+
+  /** By the name server's word of now this host holds the volume under this epoch. */
+  async takeGrant(volume: string, { epoch, boot }: Confirmation): Promise<void> {
+    const grant: Grant = { epoch, state: 'held', move: null, snapshot: null };
+    await this.#write([
+      { put: `grants/${volume}`, value: grant },
+      { put: `confirmations/${volume}`, value: { epoch, boot } },
+    ]);
+    this.#grants.set(volume, grant);
+    this.#confirmations.set(volume, { epoch, boot });
+  }
+
+  /** The name server says that these are still held by this host under these epochs. A grant itself is never changed by that. */
+  async confirmGrants(claims: readonly { volume: string; epoch: number }[], boot: string): Promise<void> {
+    await this.#write(claims.map(({ volume, epoch }) => ({ put: `confirmations/${volume}`, value: { epoch, boot } })));
+    for (const { volume, epoch } of claims) this.#confirmations.set(volume, { epoch, boot });
+  }
+
+  /** Whether the name server has said, in this boot of the host, that it holds the volume under this epoch. */
+  isConfirmed(volume: string, { epoch, boot }: Confirmation): boolean {
+    const known = this.#confirmations.get(volume);
+    return known?.epoch === epoch && known.boot === boot;
   }
 
   references(volume: string): AgedReference[] {
@@ -105,8 +133,9 @@ export class LocalState {
 
   /** Nothing of the volume is on this host any more. */
   async forgetCopy(volume: string): Promise<void> {
-    await this.#store.transact([], [{ delete: `grants/${volume}` }, { delete: `references/${volume}` }]);
+    await this.#write(['grants', 'confirmations', 'references'].map((kind) => ({ delete: `${kind}/${volume}` })));
     this.#grants.delete(volume);
+    this.#confirmations.delete(volume);
     this.#references.delete(volume);
   }
 

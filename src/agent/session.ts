@@ -19,10 +19,10 @@ export async function keepSession(context: AgentContext, signal: AbortSignal): P
       // Before anything is sent: from here on the name server may count on this host's promise.
       const sentAt = clock.monotonicMilliseconds();
       const claims = await leases.beforeHeartbeat(sentAt);
-      const body = { session, address, version, pool, leases: claims };
+      const body = { session, address, version, pool, leases: claims, held: leases.unconfirmed() };
       const answer = await nameServer.heartbeat({ body }, { signal, timeoutMilliseconds: heartbeatTimeoutMilliseconds });
       nameServerTime.note(answer.time);
-      await leases.confirm(sentAt, answer.sessionMilliseconds, answer.leases);
+      await leases.confirm(sentAt, answer);
     } catch (error) {
       log.debug({ error: String(error) }, 'heartbeat failed');
       pause = retryMilliseconds;

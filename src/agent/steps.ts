@@ -1,3 +1,4 @@
+import { changesSeen } from '../model/copies.ts';
 import { isSupercargoError, SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import type { Copy, Volume } from '../model/records.ts';
@@ -20,7 +21,7 @@ export interface StepSubject {
 export async function performStep(context: AgentContext, subject: StepSubject, step: Step): Promise<void> {
   const { driver, state, nameServer, crashPoint } = context;
   const { id } = subject;
-  if (step.do === 'delete-copy') return deleteCopy(context, id);
+  if (step.do === 'delete-copy') return deleteCopy(context, subject);
   if (step.do === 'complain') return subject.complain(step.problem);
   const volume = subject.volume;
   if (volume === null) return;
@@ -40,10 +41,10 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'protect-live':
       return driver.setLiveReadOnly(id, true);
     case 'report-copy':
-      await nameServer.reportCopy({ parameters: { volume: id }, body: { copy: await copyOf(context, id, step.kind) } });
+      await reportCopy(context, volume, await copyOf(context, id, step.kind));
       return crashPoint('live-reported');
     case 'take-grant':
-      await state.setGrant(id, { epoch: step.epoch, state: 'held', move: null, snapshot: null });
+      await state.takeGrant(id, { epoch: step.epoch, boot: context.boot });
       return crashPoint('grant-taken');
     case 'undo-release':
       return undoRelease(context, volume, state.grant(id)?.epoch ?? volume.epoch);
@@ -135,6 +136,11 @@ export async function copyOf({ driver }: AgentContext, id: string, kind: Copy['k
   return live === 'absent' && snapshots.length === 0 ? null : { kind, snapshots };
 }
 
+/** @throws wrong-state if the record of this host's copy is not any more what the plan rests on */
+async function reportCopy({ nameServer, self }: AgentContext, volume: Volume, copy: Omit<Copy, 'host'> | null): Promise<void> {
+  await nameServer.reportCopy({ parameters: { volume: volume.id }, body: { copy, seen: changesSeen(volume, self.id) } });
+}
+
 async function reportRelease({ state, nameServer, crashPoint }: AgentContext, id: string, move: string, epoch: number): Promise<void> {
   const snapshot = state.grant(id)?.snapshot;
   if (snapshot === null || snapshot === undefined) return;
@@ -162,15 +168,16 @@ async function confirmRemoval(context: AgentContext, volume: Volume): Promise<vo
   context.crashPoint('removal-confirmed');
 }
 
-async function deleteCopy(context: AgentContext, id: string): Promise<void> {
+async function deleteCopy(context: AgentContext, { id, volume }: StepSubject): Promise<void> {
   const mountPoint = mountPointOf(context, id);
   await context.system.unmountVolume(mountPoint);
   await context.system.forgetMountPoint(mountPoint);
   await context.driver.deleteVolume(id);
   context.crashPoint('copy-deleted');
   await context.state.forgetCopy(id);
+  if (volume === null) return;
   try {
-    await context.nameServer.reportCopy({ parameters: { volume: id }, body: { copy: null } });
+    await reportCopy(context, volume, null);
   } catch (error) {
     if (!isSupercargoError(error, 'not-found')) throw error;
   }

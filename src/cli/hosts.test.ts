@@ -261,7 +261,14 @@ describe('removing a host', () => {
       previewFailover: async ({ parameters }) => {
         if (parameters.volume === moved.id) throw new SupercargoError('move-in-progress', 'It is being moved.');
         const candidates = [{ host: 'h2', snapshot: snapshotId(1), takenAt: time, lossMilliseconds: 9000 }];
-        return { volume: 'v', holder: 'h1', holderStatus: status, automatic: false, candidates: parameters.volume === held.id ? candidates : [] };
+        return {
+          volume: 'v',
+          epoch: 1,
+          holder: 'h1',
+          holderStatus: status,
+          automatic: false,
+          candidates: parameters.volume === held.id ? candidates : [],
+        };
       },
       removeHost: async ({ body }) => {
         bodies.push(body);

@@ -252,6 +252,7 @@ describe('what was kept', () => {
 describe('a failover', () => {
   const preview = (changes: Partial<FailoverPreview> = {}): FailoverPreview => ({
     volume: 'pgdata',
+    epoch: 3,
     holder: 'h1',
     holderStatus: 'down',
     automatic: false,
@@ -296,14 +297,14 @@ describe('a failover', () => {
       'Instead: h3 (22 s).',
     ]);
     expect(stderr).toMatch(/You say that h1 does not run/);
-    expect(bodies).toEqual([{ to: 'h2', reason: 'h1 burnt', holderIsOff: true }]);
+    expect(bodies).toEqual([{ epoch: 3, to: 'h2', reason: 'h1 burnt', holderIsOff: true }]);
   });
 
   it('goes to the host that is named, by its name or its identifier', async () => {
     const bodies = await serveFailover();
     await bench.run([...off, '--reason', 'r', '--to', 'h3', '--yes']);
     const { stdout } = await bench.run([...off, '--reason', 'r', '--to', hostId(3), '--yes', '--json']);
-    expect(bodies).toEqual(Array.from({ length: 2 }, () => ({ to: 'h3', reason: 'r', holderIsOff: true })));
+    expect(bodies).toEqual(Array.from({ length: 2 }, () => ({ epoch: 3, to: 'h3', reason: 'r', holderIsOff: true })));
     expect(JSON.parse(stdout)).toMatchObject({ name: 'pgdata', epoch: 4 });
   });
 
@@ -349,7 +350,7 @@ describe('a failover', () => {
       stderr: expect.stringMatching(/fails over by itself.*\nhint: Wait for it, or.*--holder-is-off/),
     });
     expect(await bench.run([...off, '--reason', 'r', '--yes'])).toMatchObject({ code: 0 });
-    expect(bodies).toEqual([{ to: 'h2', reason: 'r', holderIsOff: true }]);
+    expect(bodies).toEqual([{ epoch: 3, to: 'h2', reason: 'r', holderIsOff: true }]);
   });
 
   it.each([

@@ -28,6 +28,7 @@ import type { Routes } from '../protocol/routes.ts';
 import { splitAddress, tlsTransport } from '../protocol/transport.ts';
 import type { Transport } from '../protocol/transport.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
+import { bootIdentifier } from '../system/boot.ts';
 import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
 import { keepDiscovered } from './engine-discovery.ts';
@@ -142,6 +143,7 @@ function agentOptions(
     self: { id: host.id, name: host.name },
     address: host.address,
     version,
+    boot: bootIdentifier(),
     clock,
     random: randomBytes,
     log,

@@ -1,3 +1,4 @@
+import { recordCopy } from './copies.ts';
 import { SupercargoError } from './errors.ts';
 import { currentHost } from './holder.ts';
 import type { Copy, DivergedCopy, FailoverRecord, LineageEntry, Protection, Volume } from './records.ts';
@@ -82,11 +83,10 @@ export function failOver(volume: Volume, takeover: Takeover): Volume {
     at: takeover.now,
   };
   const kept = volume.lineage.indexOf(newest) + 1;
-  // Whatever live copy it had once is none of the new epoch: it makes that one from the snapshot.
-  const copies = volume.copies.map((each) => (each.host === takeover.to ? { ...each, kind: 'replica' as const } : each));
+  const { snapshots } = volume.copies.find((each) => each.host === takeover.to) ?? { snapshots: [] };
   return withNewEpoch({
-    ...volume,
-    copies,
+    // Whatever live copy it had once is none of the new epoch: it makes that one from the snapshot.
+    ...recordCopy(volume, takeover.to, { host: takeover.to, kind: 'replica', snapshots }),
     placement: { state: 'held', host: takeover.to, base: newest.snapshot },
     lineage: volume.lineage.slice(0, kept),
     diverged: [...volume.diverged, ...cutOff(volume, volume.lineage.slice(kept), takeover.now)],
@@ -119,7 +119,19 @@ export function acceptLease(volume: Volume, host: string, epoch: number): Volume
 
 /** Whether the host may go on writing under this epoch, as long as its session lasts. */
 export function isLeaseOf(volume: Volume, host: string, epoch: number): boolean {
-  return currentHost(volume.placement) === host && volume.epoch === epoch && volume.protection.failover === 'auto';
+  return isHeldBy(volume, host, epoch) && volume.protection.failover === 'auto';
+}
+
+/** Whether the host has the right to write under this epoch. */
+export function isHeldBy(volume: Volume, host: string, epoch: number): boolean {
+  return currentHost(volume.placement) === host && volume.epoch === epoch;
+}
+
+/**
+ * Whether an operator's word could let another host take the volume over, as far as an older record tells: others have copies, or are to have them.
+ */
+export function hasCopiesElsewhere({ protection, replicas, copies }: Volume, host: string): boolean {
+  return protection.replicas > 0 || replicas.length > 0 || copies.some((copy) => copy.host !== host);
 }
 
 /**

@@ -12,6 +12,7 @@ export function newVolume(given: Pick<Volume, 'id' | 'name' | 'createdAt'> & Par
     epoch: 0,
     placement: { state: 'free' },
     copies: [],
+    copyChanges: {},
     protection: unprotected,
     replicas: [],
     leasedEpoch: null,

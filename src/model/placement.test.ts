@@ -1,6 +1,7 @@
 /* oxlint-disable vitest/no-conditional-expect -- what a property says of arbitrary facts holds under its condition */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { changesSeen, recordCopy, reportCopy } from './copies.ts';
 import { currentHost } from './holder.ts';
 import {
   abort,
@@ -12,7 +13,6 @@ import {
   markBlocked,
   markReady,
   reclaim,
-  recordCopy,
   refuseRemoval,
   release,
   remove,
@@ -94,11 +94,11 @@ describe('a move', () => {
 
   it('keeps its epoch when it ends before the release, and gets a new one when it ends after', () => {
     const opened = moving();
-    const { copies } = opened.volume;
-    expect(abort(opened.volume, opened.move, failure, now).volume).toEqual({ ...held(), copies });
+    const { copies, copyChanges } = opened.volume;
+    expect(abort(opened.volume, opened.move, failure, now).volume).toEqual({ ...held(), copies, copyChanges });
     const released = release(opened.volume, opened.move, 'snp_1', now);
     const lineage = [{ snapshot: 'snp_1', epoch: 1, takenAt: now, bytes: 0 }];
-    expect(abort(released.volume, released.move, failure, now).volume).toEqual({ ...held(), copies, lineage, epoch: 2 });
+    expect(abort(released.volume, released.move, failure, now).volume).toEqual({ ...held(), copies, copyChanges, lineage, epoch: 2 });
   });
 
   it('cannot be ended, released, blocked or made ready once it is committed', () => {
@@ -231,9 +231,9 @@ class World {
       case 'refuse':
         return { volume: refuseRemoval(volume), move: null };
       case 'copy':
-        return { volume: recordCopy(volume, host, { host, kind: 'replica', snapshots: [snapshot] }), move: null };
+        return { volume: reportCopy(volume, host, { host, kind: 'replica', snapshots: [snapshot] }, changesSeen(volume, host)), move: null };
       case 'dropCopy': {
-        const changed = recordCopy(volume, host, null);
+        const changed = reportCopy(volume, host, null, changesSeen(volume, host));
         return { volume: isGone(changed) ? null : changed, move: null };
       }
     }

@@ -1,6 +1,7 @@
+import { recordCopy } from './copies.ts';
 import { SupercargoError } from './errors.ts';
 import { recordSnapshot, withNewEpoch } from './failover.ts';
-import type { Copy, Move, Placement, Volume, VolumeUse } from './records.ts';
+import type { Move, Placement, Volume, VolumeUse } from './records.ts';
 
 /**
  * The state machine of a volume and its move: every change of holder that can ever happen, as pure functions from records to records.
@@ -69,8 +70,8 @@ function openMove(volume: Volume, held: Placement & { state: 'held' }, to: strin
   };
   // Listed from the start: should the volume be removed meanwhile, its record waits until what has already arrived there is gone as well.
   const listed = volume.copies.some((copy) => copy.host === to);
-  const copies: Copy[] = listed ? volume.copies : [...volume.copies, { host: to, kind: 'replica', snapshots: [] }];
-  return { move, volume: { ...volume, copies, placement: { state: 'moving', from: held.host, to, move: move.id, base: held.base } } };
+  const expecting = listed ? volume : recordCopy(volume, to, { host: to, kind: 'replica', snapshots: [] });
+  return { move, volume: { ...expecting, placement: { state: 'moving', from: held.host, to, move: move.id, base: held.base } } };
 }
 
 /** Checks that volume and move belong together and that the move is still going on. */
@@ -118,18 +119,21 @@ export function commit(volume: Volume, move: Move, now: string): MoveChange {
   if (move.phase !== 'released' || move.finalSnapshot === null) {
     throw wrongState(`Move ${move.id} has not been released by its source.`, 'Wait for the release.');
   }
-  const { from, finalSnapshot } = move;
-  // What the source's release said: it has the final snapshot, and no right to write.
-  const retired = (copy: Copy): Copy => ({
-    ...copy,
-    kind: 'replica',
-    snapshots: [...copy.snapshots.filter((each) => each !== finalSnapshot), finalSnapshot],
-  });
-  const copies = volume.copies.map((copy) => (copy.host === from ? retired(copy) : copy));
   return {
     move: { ...move, phase: 'committed', endedAt: now },
-    volume: withNewEpoch({ ...volume, copies, placement: { state: 'held', host: move.to, base: move.finalSnapshot } }),
+    volume: withNewEpoch({
+      ...withRetired(volume, move.from, move.finalSnapshot),
+      placement: { state: 'held', host: move.to, base: move.finalSnapshot },
+    }),
   };
+}
+
+/** What the source's release said: it has the final snapshot, and no right to write. */
+function withRetired(volume: Volume, source: string, finalSnapshot: string): Volume {
+  const copy = volume.copies.find((each) => each.host === source);
+  if (copy === undefined) return volume;
+  const snapshots = [...copy.snapshots.filter((each) => each !== finalSnapshot), finalSnapshot];
+  return recordCopy(volume, source, { ...copy, kind: 'replica', snapshots });
 }
 
 /**
@@ -188,12 +192,6 @@ export function refuseRemoval(volume: Volume): Volume {
     throw wrongState(`The removal of volume "${volume.name}" cannot be called off any more.`, 'Look at the volume again.');
   }
   return { ...volume, placement: { state: 'held', host: placement.host, base: placement.base } };
-}
-
-/** Records what a host has of the volume; null takes the host off the list. */
-export function recordCopy(volume: Volume, host: string, copy: Copy | null): Volume {
-  const others = volume.copies.filter((each) => each.host !== host);
-  return { ...volume, copies: copy === null ? others : [...others, copy] };
 }
 
 /** A removed volume whose copies are still being deleted has no name any more. */

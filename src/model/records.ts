@@ -134,6 +134,10 @@ export const volumeRecord = z.object({
   epoch,
   placement,
   copies: z.array(copyRecord),
+  copyChanges: z
+    .record(identifier, z.int())
+    .default({})
+    .describe('How often the record of each host’s copy has changed, also of one that is not there any more.'),
   protection: protection.default(unprotected),
   replicas: z.array(identifier).default([]).describe('Hosts that are to keep a replica.'),
   leasedEpoch: epoch

@@ -125,8 +125,8 @@ class Round {
       case 'abort-move':
         return endLostMove(context, action.move, 'name server', 'A replica takes over.');
       case 'fail-over': {
-        const { volume, from, to } = action;
-        await takeOver(context, { volume, from, to, actor: 'name server', reason: 'The lease of its holder ended.', stillRight });
+        const { volume, epoch, from, to } = action;
+        await takeOver(context, { volume, epoch, from, to, actor: 'name server', reason: 'The lease of its holder ended.', stillRight });
         return;
       }
       case 'wait': {

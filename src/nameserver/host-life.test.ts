@@ -34,7 +34,7 @@ afterEach(async () => {
 
 async function beat(...hosts: string[]): Promise<void> {
   for (const host of hosts) {
-    const body = { session: sessions.get(host)!, address: `${host.slice(0, 8)}:1`, version: '1', pool, leases: [] };
+    const body = { session: sessions.get(host)!, address: `${host.slice(0, 8)}:1`, version: '1', pool, leases: [], held: [] };
     await server.as(host).heartbeat({ body });
   }
 }
@@ -61,9 +61,9 @@ async function diverged(): Promise<{ id: string; kept: string }> {
   const [snapshot, kept] = [newIdentifier('snp'), newIdentifier('snp')];
   const takenAt = new Date(clock.wallMilliseconds()).toISOString();
   await server.as(h1).recordSnapshot({ parameters: { volume: id }, body: { epoch: 1, snapshot, bytes: 1, takenAt } });
-  await server.as(h2).reportCopy({ parameters: { volume: id }, body: { copy: { kind: 'replica', snapshots: [snapshot] } } });
+  await server.as(h2).reportCopy({ parameters: { volume: id }, body: { copy: { kind: 'replica', snapshots: [snapshot] }, seen: 0 } });
   await pass(sessionMilliseconds + 1000, h2, h3);
-  await server.as(null).failOver({ parameters: { volume: id }, body: { reason: 'off', holderIsOff: true } });
+  await server.as(null).failOver({ parameters: { volume: id }, body: { epoch: 1, reason: 'off', holderIsOff: true } });
   await beat(h1);
   await server.as(h1).recordDiverged({ parameters: { volume: id }, body: { epoch: 1, snapshot: kept } });
   return { id, kept };
@@ -88,7 +88,9 @@ describe('a host that was removed', () => {
 
   it('leaves its name to a machine that inherits nothing', async () => {
     await create('data', h1);
-    await server.as(h2).reportCopy({ parameters: { volume: 'data' }, body: { copy: { kind: 'replica', snapshots: [newIdentifier('snp')] } } });
+    await server
+      .as(h2)
+      .reportCopy({ parameters: { volume: 'data' }, body: { copy: { kind: 'replica', snapshots: [newIdentifier('snp')] }, seen: 0 } });
     await clock.advance(sessionMilliseconds + 100);
     await beat(h1);
     await removeHost('h2', true);
@@ -101,7 +103,7 @@ describe('a host that was removed', () => {
 describe('a host that is lost', () => {
   it('takes volumes along of which there is no other copy if the operator says so, and they are named', async () => {
     const { id } = await create('only', h1);
-    await server.as(h2).reportCopy({ parameters: { volume: 'only' }, body: { copy: { kind: 'replica', snapshots: [] } } });
+    await server.as(h2).reportCopy({ parameters: { volume: 'only' }, body: { copy: { kind: 'replica', snapshots: [] }, seen: 0 } });
     await pass(sessionMilliseconds + 1000, h2, h3);
     await expect(removeHost('h1', true)).rejects.toMatchObject({
       code: 'data-missing',
@@ -111,7 +113,7 @@ describe('a host that is lost', () => {
     await expect(get('only')).rejects.toMatchObject({ code: 'not-found' });
     // What is left elsewhere, if only a directory, is deleted by its host before the record goes.
     expect(await get(id)).toMatchObject({ placement: { state: 'removing', confirmed: true }, copies: [{ host: h2 }] });
-    await server.as(h2).reportCopy({ parameters: { volume: id }, body: { copy: null } });
+    await server.as(h2).reportCopy({ parameters: { volume: id }, body: { copy: null, seen: 1 } });
     await expect(get(id)).rejects.toMatchObject({ code: 'not-found' });
   });
 
@@ -120,7 +122,7 @@ describe('a host that is lost', () => {
     const snapshot = newIdentifier('snp');
     const takenAt = new Date(clock.wallMilliseconds()).toISOString();
     await server.as(h1).recordSnapshot({ parameters: { volume: id }, body: { epoch: 1, snapshot, bytes: 1, takenAt } });
-    await server.as(h2).reportCopy({ parameters: { volume: id }, body: { copy: { kind: 'replica', snapshots: [snapshot] } } });
+    await server.as(h2).reportCopy({ parameters: { volume: id }, body: { copy: { kind: 'replica', snapshots: [snapshot] }, seen: 0 } });
     await pass(sessionMilliseconds + 1000, h3);
     await expect(removeHost('h1', true, true)).rejects.toMatchObject({ code: 'data-missing', message: expect.stringContaining('h2') as string });
     expect((await get('data')).placement).toMatchObject({ state: 'held', host: h1 });
@@ -261,7 +263,7 @@ describe('what a replaced holder has kept', () => {
     const forget = () => server.as(null).forgetDiverged({ parameters: { volume: 'data', snapshot: kept } });
     await expect(forget()).rejects.toMatchObject({ code: 'wrong-state', message: expect.stringContaining('"before"') as string });
     await expect(server.as(null).removeVolume({ parameters: { volume: 'data' } })).rejects.toMatchObject({ code: 'wrong-state' });
-    await server.as(h1).reportCopy({ parameters: { volume: 'before' }, body: { copy: { kind: 'live', snapshots: [kept] } } });
+    await server.as(h1).reportCopy({ parameters: { volume: 'before' }, body: { copy: { kind: 'live', snapshots: [kept] }, seen: 0 } });
     await forget();
     expect((await get('data')).diverged).toEqual([]);
   });

@@ -128,7 +128,15 @@ async function failOverAll(context: NameServerContext, host: Host, reason: strin
   }
   for (const { volume, best } of plans) {
     if (best === undefined) continue;
-    await takeOver(context, { volume: volume.id, from: host.id, to: best.host.id, actor: 'operator', reason, holderIsOff: true });
+    await takeOver(context, {
+      volume: volume.id,
+      epoch: volume.epoch,
+      from: host.id,
+      to: best.host.id,
+      actor: 'operator',
+      reason,
+      holderIsOff: true,
+    });
   }
   for (const volume of withoutCopy) await abandonVolume(context, volume, host, reason);
   const namesOf = (volumes: readonly Volume[]): string[] => volumes.map(({ name }) => name);
@@ -247,6 +255,7 @@ function putWithout(transaction: Transaction, volume: Volume, host: string): voi
   const rest: Volume = {
     ...volume,
     copies: volume.copies.filter((copy) => copy.host !== host),
+    copyChanges: Object.fromEntries(Object.entries(volume.copyChanges).filter(([each]) => each !== host)),
     replicas: volume.replicas.filter((each) => each !== host),
     diverged: volume.diverged.filter((each) => each.host !== host),
   };

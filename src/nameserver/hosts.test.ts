@@ -27,7 +27,7 @@ afterEach(async () => {
 
 const pool = { driver: 'btrfs', location: '/dev/x', capacityBytes: 1000, usedBytes: 100 };
 const beat = (session: string, host = h1, used = 100) =>
-  server.as(host).heartbeat({ body: { session, address: 'h1:7472', version: '1', pool: { ...pool, usedBytes: used }, leases: [] } });
+  server.as(host).heartbeat({ body: { session, address: 'h1:7472', version: '1', pool: { ...pool, usedBytes: used }, leases: [], held: [] } });
 const status = async () => (await server.as(null).getHost({ parameters: { host: 'h1' } })).status;
 const eventTypes = async () =>
   (await server.as(null).listEvents({ query: { after: 0, limit: 1000 } })).items.map(({ type, subject }) => `${type} ${subject}`);
@@ -83,10 +83,24 @@ describe('a host', () => {
     expect(await beat(newIdentifier('ses'))).toMatchObject({ sessionMilliseconds: 60_000 });
   });
 
+  it('hears which of the volumes that it had before it was off are its own still', async () => {
+    const { id: held } = await server.as(h1).createVolume({ body: { name: 'held', host: 'h1' } });
+    const { id: older } = await server.as(h1).createVolume({ body: { name: 'older', host: 'h1' } });
+    const { id: free } = await server.as(h1).createVolume({ body: { name: 'free' } });
+    const claims = [
+      { volume: held, epoch: 1 },
+      { volume: older, epoch: 0 },
+      { volume: free, epoch: 0 },
+      { volume: newIdentifier('vol'), epoch: 1 },
+    ];
+    const body = { session: newIdentifier('ses'), address: 'h1:7472', version: '1', pool, leases: [], held: claims };
+    expect((await server.as(h1).heartbeat({ body })).held).toEqual([{ volume: held, epoch: 1 }]);
+  });
+
   it('is not made by a heartbeat of one that never joined', async () => {
     await expect(beat(newIdentifier('ses'), newIdentifier('hst'))).rejects.toMatchObject({ code: 'forbidden' });
     await expect(
-      server.as(null).heartbeat({ body: { session: newIdentifier('ses'), address: 'a:1', version: '1', pool: null, leases: [] } }),
+      server.as(null).heartbeat({ body: { session: newIdentifier('ses'), address: 'a:1', version: '1', pool: null, leases: [], held: [] } }),
     ).rejects.toMatchObject({ code: 'forbidden' });
   });
 });

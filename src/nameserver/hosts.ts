@@ -1,5 +1,5 @@
 import { userRecord } from '../model/access.ts';
-import { acceptLease, isLeaseOf } from '../model/failover.ts';
+import { acceptLease, isHeldBy, isLeaseOf } from '../model/failover.ts';
 import { hostRecord, volumeRecord } from '../model/records.ts';
 import type { Host, PoolReport } from '../model/records.ts';
 import { SupercargoError } from '../model/errors.ts';
@@ -60,7 +60,8 @@ export function hostHandlers(context: NameServerContext): Pick<Handlers<Routes>,
         }
         const changed = host.address !== body.address || host.version !== body.version || poolChanged(host.pool, body.pool);
         if (changed) transaction.put(keys.host(id), { ...host, address: body.address, version: body.version, pool: body.pool });
-        return { sessionMilliseconds: milliseconds, leases: await confirmLeases(transaction, id, body.leases) };
+        const leases = await confirmLeases(transaction, id, body.leases);
+        return { sessionMilliseconds: milliseconds, leases, held: await confirmHeld(transaction, id, body.held) };
       });
       return { ...answer, time: repository.now() };
     },
@@ -79,6 +80,16 @@ async function confirmLeases(transaction: Transaction, host: string, claims: rea
     const leased = acceptLease(volume, host, claim.epoch);
     if (leased !== volume) transaction.put(keys.volume(volume.id), leased);
     confirmed.push(claim);
+  }
+  return confirmed;
+}
+
+/** The volumes that the host holds. Read after the session is there, for the same reason: an operator's word takes no volume from a host that has one. */
+async function confirmHeld(transaction: Transaction, host: string, claims: readonly LeaseClaim[]): Promise<LeaseClaim[]> {
+  const confirmed: LeaseClaim[] = [];
+  for (const claim of claims) {
+    const volume = await transaction.get(keys.volume(claim.volume), volumeRecord);
+    if (volume !== undefined && isHeldBy(volume, host, claim.epoch)) confirmed.push(claim);
   }
   return confirmed;
 }

@@ -1,6 +1,7 @@
+import { recordCopy } from '../model/copies.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';
-import { abort, commit, isOver, markBlocked, markReady, recordCopy, release } from '../model/placement.ts';
+import { abort, commit, isOver, markBlocked, markReady, release } from '../model/placement.ts';
 import type { MoveChange } from '../model/placement.ts';
 import { moveRecord, volumeRecord } from '../model/records.ts';
 import type { Move } from '../model/records.ts';

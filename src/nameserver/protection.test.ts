@@ -52,7 +52,7 @@ function classOf(failover: 'auto' | 'manual') {
 
 async function beat(...hosts: string[]): Promise<void> {
   for (const host of hosts) {
-    const body = { session: sessions.get(host)!, address: `${host.slice(0, 8)}:1`, version: '1', pool, leases: await claimsOf(host) };
+    const body = { session: sessions.get(host)!, address: `${host.slice(0, 8)}:1`, version: '1', pool, leases: await claimsOf(host), held: [] };
     await server.as(host).heartbeat({ body });
   }
 }
@@ -91,10 +91,12 @@ async function replicatedVolume(name: 'safe' | 'calm'): Promise<void> {
     await server.as(h1).recordSnapshot({ parameters, body: { epoch: 1, snapshot, bytes: 10, takenAt } });
     await clock.advance(1000);
   }
-  await server.as(h1).reportCopy({ parameters, body: { copy: { kind: 'live', snapshots: [first, second] } } });
-  await server.as(h2).reportCopy({ parameters, body: { copy: { kind: 'replica', snapshots: [first, second] } } });
+  await server.as(h1).reportCopy({ parameters, body: { copy: { kind: 'live', snapshots: [first, second] }, seen: 0 } });
+  await server.as(h2).reportCopy({ parameters, body: { copy: { kind: 'replica', snapshots: [first, second] }, seen: 0 } });
   // What is in no history counts for nothing, however new it is.
-  await server.as(h3).reportCopy({ parameters, body: { copy: { kind: 'replica', snapshots: [first, newIdentifier('snp'), newIdentifier('snp')] } } });
+  await server
+    .as(h3)
+    .reportCopy({ parameters, body: { copy: { kind: 'replica', snapshots: [first, newIdentifier('snp'), newIdentifier('snp')] }, seen: 0 } });
 }
 
 describe('a holder that is not heard', () => {
@@ -191,8 +193,9 @@ describe('a holder that was replaced', () => {
     await replicatedVolume('safe');
     await pass(sessionMilliseconds + marginMilliseconds + 2000, h2, h3);
     const { id } = await volumeNow();
-    const body = { session: sessions.get(h1)!, address: 'h1:1', version: '1', pool, leases: [{ volume: id, epoch: 1 }] };
-    expect((await server.as(h1).heartbeat({ body })).leases).toEqual([]);
+    const claims = [{ volume: id, epoch: 1 }];
+    const body = { session: sessions.get(h1)!, address: 'h1:1', version: '1', pool, leases: claims, held: claims };
+    expect(await server.as(h1).heartbeat({ body })).toMatchObject({ leases: [], held: [] });
     const kept = newIdentifier('snp');
     const takenAt = new Date(clock.wallMilliseconds()).toISOString();
     const parameters = { volume: id };
@@ -205,15 +208,15 @@ describe('a holder that was replaced', () => {
     expect(restored).toMatchObject({ placement: { state: 'held', host: h1, base: kept }, origin: { volume: id, snapshot: kept } });
     const forget = () => server.as(null).forgetDiverged({ parameters: { volume: 'data', snapshot: kept } });
     await expect(forget()).rejects.toMatchObject({ code: 'wrong-state' });
-    await server.as(h1).reportCopy({ parameters: { volume: restored.id }, body: { copy: { kind: 'live', snapshots: [kept] } } });
+    await server.as(h1).reportCopy({ parameters: { volume: restored.id }, body: { copy: { kind: 'live', snapshots: [kept] }, seen: 0 } });
     await forget();
     expect((await volumeNow()).diverged).toEqual([]);
   });
 });
 
 describe('an operator', () => {
-  const order = (body: { to?: string; holderIsOff?: boolean }) =>
-    server.as(null).failOver({ parameters: { volume: 'data' }, body: { reason: 'burnt down', holderIsOff: false, ...body } });
+  const order = (body: { epoch?: number; to?: string; holderIsOff?: boolean }) =>
+    server.as(null).failOver({ parameters: { volume: 'data' }, body: { epoch: 1, reason: 'burnt down', holderIsOff: false, ...body } });
 
   it('cannot take a volume from a host that is up', async () => {
     await replicatedVolume('calm');
@@ -224,7 +227,7 @@ describe('an operator', () => {
     await replicatedVolume('calm');
     await pass(sessionMilliseconds + 1000, h2, h3);
     const preview = await server.as(null).previewFailover({ parameters: { volume: 'data' } });
-    expect(preview).toMatchObject({ holder: 'h1', holderStatus: 'down', automatic: false, candidates: [{ host: 'h2' }, { host: 'h3' }] });
+    expect(preview).toMatchObject({ epoch: 1, holder: 'h1', holderStatus: 'down', automatic: false, candidates: [{ host: 'h2' }, { host: 'h3' }] });
     expect(preview.candidates[0]!.lossMilliseconds).toBeGreaterThan(sessionMilliseconds);
     await expect(order({})).rejects.toMatchObject({ hint: expect.stringContaining('--holder-is-off') as string });
     expect(await order({ to: 'h3', holderIsOff: true })).toMatchObject({
@@ -236,6 +239,19 @@ describe('an operator', () => {
       ],
       lastFailover: { reason: 'burnt down', actor: 'operator' },
     });
+  });
+});
+
+describe('an order that comes late', () => {
+  it('does not hit a later holder', async () => {
+    await replicatedVolume('calm');
+    await pass(sessionMilliseconds + 1000, h2, h3);
+    const order = (to: string) =>
+      server.as(null).failOver({ parameters: { volume: 'data' }, body: { epoch: 1, to, reason: 'burnt down', holderIsOff: true } });
+    await order('h2');
+    await pass(sessionMilliseconds + 1000, h3);
+    await expect(order('h3')).rejects.toMatchObject({ code: 'stale-epoch', message: expect.stringContaining('held by h2 under epoch 2') as string });
+    expect(await holder()).toBe(h2);
   });
 });
 

@@ -93,6 +93,7 @@ function failoverHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'g
       const view = hosts.find(({ id }) => id === holder);
       return {
         volume: volume.name,
+        epoch: volume.epoch,
         holder: view?.name ?? holder,
         holderStatus: view?.downMilliseconds === null ? 'up' : 'down',
         automatic: failsOverByItself(volume),
@@ -108,10 +109,12 @@ function failoverHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'g
       const volume = await findVolume(repository, parameters.volume);
       const from = requireHolder(volume);
       const hosts = await knownHosts(context);
+      requireSeen(volume, hosts, body.epoch);
       const candidate = await chooseCandidate(context, volume, hosts, body.to);
       if (hosts.find(({ id }) => id === from)?.downMilliseconds !== null) requireWord(volume, hosts, from, body.holderIsOff);
       return takeOver(context, {
         volume: volume.id,
+        epoch: body.epoch,
         from,
         to: candidate.host.id,
         actor: 'operator',
@@ -120,6 +123,18 @@ function failoverHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'g
       });
     },
   };
+}
+
+/** An order is for the holder that its giver saw, and not for one that has come since. @throws stale-epoch */
+function requireSeen(volume: Volume, hosts: readonly KnownHost[], seen: number): void {
+  if (volume.epoch === seen) return;
+  const from = requireHolder(volume);
+  const name = hosts.find(({ id }) => id === from)?.name ?? from;
+  throw new SupercargoError(
+    'stale-epoch',
+    `Volume "${volume.name}" has changed hands: it is held by ${name} under epoch ${volume.epoch}, and the order is for epoch ${seen}.`,
+    { hint: `Look at it again: supercargo volume failover ${volume.name} --dry-run` },
+  );
 }
 
 /** A holder that has promised to stop by itself is replaced by itself; for any other somebody must have looked. */

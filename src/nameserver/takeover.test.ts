@@ -48,7 +48,7 @@ const put = (changed: Volume) => store.transact([], [{ put: keys.volume(changed.
 const setSession = (host: string, up: boolean) =>
   store.transact([], [up ? { put: keys.session(host), value: { session: newIdentifier('ses') } } : { delete: keys.session(host) }]);
 const attempt = (more: Partial<TakeoverRequest> = {}) =>
-  takeOver(server.context, { volume: volume.id, from: h1, to: h2, actor: 'name server', reason: 'tried', ...more });
+  takeOver(server.context, { volume: volume.id, epoch: 3, from: h1, to: h2, actor: 'name server', reason: 'tried', ...more });
 const recorded = async () => volumeRecord.parse((await store.get(keys.volume(volume.id)))?.value);
 const refused = { code: 'wrong-state' };
 
@@ -66,6 +66,7 @@ describe('a takeover', () => {
     ['the destination is not heard any more', () => setSession(h2, false), {}],
     ['the holder has made no promise under this epoch', () => put({ ...volume, leasedEpoch: 2 }), {}],
     ['no machine may decide any more', () => put({ ...volume, protection: { ...volume.protection, failover: 'manual' } }), {}],
+    ['its holder has it under another epoch', () => put({ ...volume, epoch: 4, leasedEpoch: 4 }), {}],
     ['it has another holder', () => put({ ...volume, placement: { state: 'held', host: h2, base: null } }), {}],
     [
       'another copy is the better one by now',

@@ -1,6 +1,6 @@
 import { formatDuration } from '../model/duration.ts';
 import { SupercargoError } from '../model/errors.ts';
-import { failOver, failsOverByItself } from '../model/failover.ts';
+import { failOver, failsOverByItself, isHeldBy } from '../model/failover.ts';
 import { abort, isOver } from '../model/placement.ts';
 import { hostRecord, moveRecord, volumeRecord } from '../model/records.ts';
 import type { Volume } from '../model/records.ts';
@@ -12,6 +12,8 @@ import type { Transaction } from './repository.ts';
 
 export interface TakeoverRequest {
   volume: string;
+  /** Of the holder that is to be replaced. */
+  epoch: number;
   from: string;
   to: string;
   actor: string;
@@ -29,7 +31,8 @@ export interface TakeoverRequest {
 export async function takeOver(context: NameServerContext, request: TakeoverRequest): Promise<Volume> {
   return context.repository.transact(async (transaction) => {
     const volume = await transaction.get(keys.volume(request.volume), volumeRecord);
-    if (volume?.placement.state !== 'held' || volume.placement.host !== request.from) throw changed('The volume is not held by that host any more.');
+    if (volume?.placement.state !== 'held' || !isHeldBy(volume, request.from, request.epoch))
+      throw changed('The volume is not held by that host under that epoch any more.');
     await requireSilence(transaction, request.from, volume);
     if ((await transaction.get(keys.session(request.to), z.unknown())) === undefined)
       throw changed('The host that was to take over does not answer.');

@@ -121,11 +121,29 @@ describe('claiming', () => {
     await expect(async () => server.as(null).claimVolume({ parameters: { volume } })).rejects.toMatchObject({ code: 'forbidden' });
   });
 
+  it('knows what each host has of it; a report that tells nothing new changes no record, and one that is older than the record is refused', async () => {
+    await createHeld(h1);
+    const parameters = { volume };
+    const report = (seen: number, ...snapshots: string[]) =>
+      server.as(h2).reportCopy({ parameters, body: { copy: { kind: 'replica', snapshots }, seen } });
+    const snapshot = newIdentifier('snp');
+    await report(0);
+    await report(1, snapshot);
+    const { revision } = await store.list('');
+    await report(1, snapshot);
+    expect((await store.list('')).revision).toBe(revision);
+    await expect(report(0)).rejects.toMatchObject({ code: 'wrong-state' });
+    expect(await server.as(null).getVolume({ parameters })).toMatchObject({
+      copies: [{ host: h2, snapshots: [snapshot] }],
+      copyChanges: { [h2]: 2 },
+    });
+  });
+
   it('says where a volume is', async () => {
     await createHeld(h1);
     const where = () => server.as(null).where({ parameters: { volume } });
     expect(await where()).toMatchObject({ state: 'held', host: 'h1', address: 'h1:7472', epoch: 1, replicas: [], move: null });
-    await server.as(h2).reportCopy({ parameters: { volume }, body: { copy: { kind: 'replica', snapshots: [newIdentifier('snp')] } } });
+    await server.as(h2).reportCopy({ parameters: { volume }, body: { copy: { kind: 'replica', snapshots: [newIdentifier('snp')] }, seen: 0 } });
     await server.as(h3).claimVolume({ parameters: { volume } });
     expect(await where()).toMatchObject({ state: 'moving', host: 'h1', replicas: ['h2'], move: { to: h3 } });
   });
@@ -133,8 +151,10 @@ describe('claiming', () => {
 
 describe('removing', () => {
   const remove = (signal?: AbortSignal) => server.as(null, signal === undefined ? {} : { signal }).removeVolume({ parameters: { volume } });
-  const report = (host: string, copy: { kind: 'live' | 'replica'; snapshots: string[] } | null) =>
-    server.as(host).reportCopy({ parameters: { volume: id }, body: { copy } });
+  const report = async (host: string, copy: { kind: 'live' | 'replica'; snapshots: string[] } | null) => {
+    const { copyChanges } = await server.as(host).getVolume({ parameters: { volume: id } });
+    return server.as(host).reportCopy({ parameters: { volume: id }, body: { copy, seen: copyChanges[host] ?? 0 } });
+  };
   let id: string;
 
   beforeEach(async () => {

@@ -1,4 +1,5 @@
 import type { Project } from '../model/access.ts';
+import { recordCopy, reportCopy } from '../model/copies.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { withNewEpoch } from '../model/failover.ts';
 import { newIdentifier } from '../model/identifiers.ts';
@@ -6,7 +7,7 @@ import { checkName } from '../model/names.ts';
 import { newVolume } from '../model/new-volume.ts';
 import { formatSize } from '../model/size.ts';
 import { currentHost } from '../model/holder.ts';
-import { confirmRemoval, isGone, isNamed, reclaim, recordCopy, refuseRemoval, remove } from '../model/placement.ts';
+import { confirmRemoval, isGone, isNamed, reclaim, refuseRemoval, remove } from '../model/placement.ts';
 import { defaultProject, hostRecord, moveRecord, volumeClass, volumeRecord } from '../model/records.ts';
 import type { Host, Volume, VolumeClass } from '../model/records.ts';
 import type { Routes } from '../protocol/routes.ts';
@@ -97,9 +98,9 @@ function agentHandlers({
         const volume = await findVolume(transaction, parameters.volume);
         // Compared: a host that is removed at this moment leaves nothing behind.
         await findHost(transaction, host);
-        const changed = recordCopy(volume, host, body.copy === null ? null : { host, ...body.copy });
+        const changed = reportCopy(volume, host, body.copy === null ? null : { host, ...body.copy }, body.seen);
         if (isGone(changed)) transaction.delete(keys.volume(volume.id));
-        else transaction.put(keys.volume(volume.id), changed);
+        else if (changed !== volume) transaction.put(keys.volume(volume.id), changed);
       });
       return {};
     },

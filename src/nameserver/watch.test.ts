@@ -100,7 +100,7 @@ describe('a watch', () => {
   it('tells when a host comes and goes', async () => {
     const stream = watch();
     await next(stream);
-    await server.as(h1).heartbeat({ body: { session: newIdentifier('ses'), address: 'h1:7472', version: '', pool: null, leases: [] } });
+    await server.as(h1).heartbeat({ body: { session: newIdentifier('ses'), address: 'h1:7472', version: '', pool: null, leases: [], held: [] } });
     expect(await next(stream)).toMatchObject({ type: 'host', host: { name: 'h1', status: 'up' } });
   });
 

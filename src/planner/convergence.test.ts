@@ -1,7 +1,8 @@
 /* oxlint-disable vitest/no-conditional-expect -- what a property says of arbitrary facts holds under its condition */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { abort, commit, confirmRemoval, isGone, reclaim, recordCopy, release } from '../model/placement.ts';
+import { recordCopy } from '../model/copies.ts';
+import { abort, commit, confirmRemoval, isGone, reclaim, release } from '../model/placement.ts';
 import { recordDiverged } from '../model/failover.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { factsArbitrary, self } from './facts.contract.ts';

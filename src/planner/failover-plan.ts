@@ -52,7 +52,7 @@ export function compareInTurn(a: readonly (number | string)[], b: readonly (numb
 
 export type FailoverAction =
   | { do: 'abort-move'; move: string; volume: string }
-  | { do: 'fail-over'; volume: string; from: string; to: string }
+  | { do: 'fail-over'; volume: string; epoch: number; from: string; to: string }
   | { do: 'wait'; volume: string; reason: string };
 
 export interface FailoverFacts {
@@ -76,6 +76,6 @@ export function planFailover({ volume, hosts, move, wanting = null, marginMillis
   // Without its source a move can only come to an end: the last delta is on a host that does not answer.
   if (placement.state === 'moving') return move === null || isOver(move) ? null : { do: 'abort-move', move: move.id, volume: volume.id };
   const [best] = candidatesOf(volume, hosts, wanting);
-  if (best !== undefined) return { do: 'fail-over', volume: volume.id, from: holder.id, to: best.host.id };
+  if (best !== undefined) return { do: 'fail-over', volume: volume.id, epoch: volume.epoch, from: holder.id, to: best.host.id };
   return { do: 'wait', volume: volume.id, reason: `no other host that is up has a copy of it; it comes back with ${holder.name}` };
 }

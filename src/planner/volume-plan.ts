@@ -1,3 +1,4 @@
+import { isSameCopy } from '../model/copies.ts';
 import type { Grant } from '../model/grant.ts';
 import { newestInLineage } from '../model/failover.ts';
 import { currentHost } from '../model/holder.ts';
@@ -228,7 +229,7 @@ function planCopyReport(facts: VolumeFacts, volume: Volume, kind: Copy['kind']):
   const recorded = volume.copies.find((copy) => copy.host === facts.self);
   const nothing = facts.live === 'absent' && facts.snapshots.length === 0;
   if (nothing) return recorded === undefined ? [] : [{ do: 'report-copy', kind }];
-  const same = recorded?.kind === kind && recorded.snapshots.join() === facts.snapshots.join();
+  const same = recorded !== undefined && isSameCopy(recorded, { kind, snapshots: facts.snapshots });
   return same ? [] : [{ do: 'report-copy', kind }];
 }
 

@@ -41,6 +41,7 @@ export type VolumeStatus = z.infer<typeof volumeStatus>;
 
 const failoverPreview = z.object({
   volume: z.string(),
+  epoch: epoch.describe('Of the holder: an order for a failover names it.'),
   holder: z.string(),
   holderStatus: z.enum(['up', 'down']),
   automatic: z.boolean().describe('Whether the name server does it by itself.'),
@@ -103,6 +104,7 @@ export const protectionRoutes = defineRoutes({
     callers: ['operator'],
     parameters: volumeParameters,
     body: z.strictObject({
+      epoch: epoch.describe('Of the holder that is to be replaced, as the preview showed it: an order that comes late hits no other.'),
       to: z.string().optional().describe('Without it, the host with the newest copy.'),
       reason,
       holderIsOff: z.boolean().default(false).describe('The operator’s word that the holder does not run: needed where it does not stop itself.'),

@@ -144,11 +144,17 @@ export const routes = defineRoutes({
       version: z.string().max(64),
       pool: poolReport.nullable(),
       leases: z.array(leaseClaim).max(100_000).default([]).describe('Volumes that the host holds and will stop using when its lease ends.'),
+      held: z
+        .array(leaseClaim)
+        .max(100_000)
+        .default([])
+        .describe('Volumes that the host holds by its own durable word, and has heard nothing of since it was switched on.'),
     }),
     response: z.object({
       sessionMilliseconds: z.int(),
       time: timestamp.describe('The clock of the name server.'),
       leases: z.array(leaseClaim).describe('Those that it may go on with, for sessionMilliseconds from the sending of this request.'),
+      held: z.array(leaseClaim).describe('Those that it does hold.'),
     }),
   },
 
@@ -241,7 +247,13 @@ export const routes = defineRoutes({
     summary: 'What the calling host has of the volume; null if nothing.',
     callers: ['host'],
     parameters: volumeParameters,
-    body: z.strictObject({ copy: copyRecord.omit({ host: true }).nullable() }),
+    body: z.strictObject({
+      copy: copyRecord.omit({ host: true }).nullable(),
+      seen: z
+        .int()
+        .nonnegative()
+        .describe('The host’s number in copyChanges when it looked at what it has: if it has risen since, the report is too old.'),
+    }),
     response: emptyAnswer,
   },
   confirmRemoval: {

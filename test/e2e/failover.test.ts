@@ -23,6 +23,7 @@ beforeAll(async () => {
   [h1, h2, h3] = [cluster.host('h1'), cluster.host('h2'), cluster.host('h3')];
   await cluster.run(h1, 'class', 'set', 'safe', '--replicas', '1', '--interval', '1s', '--failover', 'auto');
   await cluster.run(h1, 'class', 'set', 'calm', '--replicas', '1', '--interval', '1s', '--failover', 'manual');
+  await cluster.run(h1, 'class', 'set', 'wide', '--replicas', '2', '--interval', '1s', '--failover', 'manual');
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -275,5 +276,33 @@ describe('a class without automatic failover', () => {
     await expectClean(cluster, volume);
     await writer.remove();
     await cluster.run(h1, 'volume', 'rm', volume);
+  });
+
+  test('does not write on a holder that was declared off and boots while the name server is away; what only that host has is used at once', async () => {
+    const { volume, writer } = await writtenVolume('wide');
+    const hasReplica = async () => (await status(volume)).copies.some(({ host, snapshot }) => host === 'h3' && snapshot !== null);
+    await waitUntil(`${volume} has a replica on h3`, hasReplica, 60_000);
+    await cluster.createVolume(h2, 'alone');
+    await cluster.inContainer(h2, 'alone', 'echo here > /data/file; sync');
+    await h2.powerOff();
+    await waitUntil('h2 counts as down', async () => (await cluster.run(h1, 'host', 'ls')).stdout.match(/h2 .*down/) !== null, 60_000);
+    await cluster.run(h1, 'volume', 'failover', volume, '--to', 'h3', '--reason', 'h2 has no power', '--holder-is-off', '--yes');
+    const successor = new Writer(h3, `after-${volume}`, volume);
+    await successor.start();
+    await cluster.killDaemon(h1);
+    await cluster.boot(h2);
+    expect((await cluster.inContainer(h2, 'alone', 'cat /data/file')).stdout).toBe('here\n');
+    const refused = await cluster.inContainer(h2, volume, 'echo second writer >> /data/records', true);
+    expect(refused).toMatchObject({ exitCode: 125, stderr: expect.stringMatching(/was off.*name server has not confirmed/) });
+    // An agent that alone begins anew on a host that was not off needs nobody.
+    await cluster.restartDaemon(h3);
+    expect((await cluster.inContainer(h3, volume, 'wc -l < /data/records')).stdout).toMatch(/^[1-9]/);
+    expect(await successor.isRunning()).toBe(true);
+    await cluster.up(h1);
+    await waitUntil('the old copy is kept', async () => (await cluster.volumeOn(h2, volume))?.live === 'absent', 60_000);
+    const records = (await h3.docker('exec', successor.name, 'cat', '/data/records')).stdout;
+    expect(records).not.toContain('second writer');
+    await removeAll([{ volume, writer }], [successor]);
+    await cluster.run(h1, 'volume', 'rm', 'alone');
   });
 });

@@ -27,7 +27,8 @@ export type Deed =
   | { do: 'slow'; share: number; most: number; lasts: number }
   | { do: 'trouble'; share: number; lasts: number }
   | { do: 'jump-clock'; machine: number; by: number }
-  | { do: 'fill-disk'; host: number };
+  | { do: 'fill-disk'; host: number }
+  | { do: 'burden'; host: number; by: number; lasts: number };
 
 /** Something that happens to the cluster. Times and durations are true time, in milliseconds; machine 0 is the name server's. */
 export type Action = { at: number } & Deed;
@@ -48,7 +49,7 @@ type Maker = (chooser: Chooser) => Deed;
 const hour = 3_600_000;
 
 /** How often each kind is, compared with others, and how one is made. */
-const makers: Record<Kind, { weight: number; make: Maker }> = {
+const makers: Record<Exclude<Kind, 'burden'>, { weight: number; make: Maker }> = {
   start: {
     weight: 34,
     make: ({ random, host }) => ({
@@ -112,7 +113,11 @@ const makers: Record<Kind, { weight: number; make: Maker }> = {
   'fill-disk': { weight: 1, make: ({ victim }) => ({ do: 'fill-disk', host: victim() }) },
 };
 
-export const kinds = Object.keys(makers) as Kind[];
+const chosenKinds = Object.keys(makers) as (keyof typeof makers)[];
+export const kinds: readonly Kind[] = [...chosenKinds, 'burden'];
+
+/** A machine that has much to do takes longer to freeze and kill, but less than the freeze's lead and the margin together leave. Milliseconds. */
+const greatestBurden = 1800;
 
 /**
  * Several troubles at once for one host: within a few seconds, and about as long as a lease. What rests on one thing being quicker than another breaks here, and
@@ -167,6 +172,17 @@ function chooseAmbush({ random, host: anyHost }: Chooser, at: number): Action[] 
   return actions;
 }
 
+/** With a luck of their own, so that all else in the history of a seed is as it was before there were any. */
+function chooseBurdens({ seed, hosts, hours }: { seed: number; hosts: number; hours: number }): Action[] {
+  const random = new SeededRandom(seed * 37 + 11);
+  const actions: Action[] = [];
+  for (let at = random.integer(120_000); at < hours * hour; at += random.integer(240_000)) {
+    const host = random.chance(0.5) ? theHolder : 1 + random.integer(hosts);
+    actions.push({ at, do: 'burden', host, by: random.integer(greatestBurden), lasts: random.integer(120_000) });
+  }
+  return actions;
+}
+
 /** What happens in a history, from its seed alone. Each seed has a pace and favourite faults of its own, so that some are seen without the others. */
 export function chooseActions(options: { seed: number; hosts: number; hours: number }): Action[] {
   const { hosts, hours } = options;
@@ -181,12 +197,12 @@ export function chooseActions(options: { seed: number; hosts: number; hours: num
     duration: () => random.integer(random.pick([1000, 5000, 20_000, 20_000, 40_000, 60_000, 300_000])),
   };
   const ordinary: Kind[] = ['start', 'stop'];
-  const weights = kinds.map((kind) => makers[kind].weight * (ordinary.includes(kind) ? 1 : random.pick([0, 0.3, 1, 3])));
+  const weights = chosenKinds.map((kind) => makers[kind].weight * (ordinary.includes(kind) ? 1 : random.pick([0, 0.3, 1, 3])));
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const actions: Action[] = [];
   for (let at = 0; ;) {
     at += Math.round(pace * random.integer(random.pick([500, 500, 2000, 10_000, 10_000, 40_000])));
-    if (at > hours * hour) return actions.sort((a, b) => a.at - b.at);
+    if (at > hours * hour) return [...actions, ...chooseBurdens(options)].sort((a, b) => a.at - b.at);
     if (random.chance(crowded)) {
       actions.push(...(random.chance(0.5) ? chooseCrowd(chooser, at) : chooseAmbush(chooser, at)));
       at += random.integer(20_000);
@@ -194,7 +210,7 @@ export function chooseActions(options: { seed: number; hosts: number; hours: num
     }
     let dice = random.next() * total;
     const index = weights.findIndex((weight) => (dice -= weight) < 0);
-    const kind = kinds[index] ?? 'start';
+    const kind = chosenKinds[index] ?? 'start';
     actions.push({ at, ...makers[kind].make(chooser) });
   }
 }

@@ -35,6 +35,8 @@ export class FakeMachine {
   engineRun = 1;
   /** Nothing on it runs: neither containers nor agent nor guard. */
   standsStill = false;
+  /** So much longer does the machine take to freeze or kill something: it has much to do. Milliseconds. */
+  burden = 0;
   /** Rises whenever another container may write than before. */
   changes = 0;
   readonly #observer: MachineObserver;
@@ -104,7 +106,7 @@ export class FakeMachine {
   /** As one process of the machine does it: it takes a while, and does nothing while that process is stopped. */
   fenceOf(clock: Clock, random: { integer(limit: number): number }): Fence {
     const outcomesOf = async (targets: readonly FenceTarget[], stop: (container: FakeContainer) => void): Promise<FenceOutcome[]> => {
-      await clock.sleep(2 + random.integer(10));
+      await clock.sleep(2 + random.integer(10) + this.burden);
       const outcomes = targets.map(({ path }) => {
         const users = this.#usersOf(path);
         for (const each of users) stop(each);

@@ -18,8 +18,6 @@ export interface HistoryResult {
   writes: number;
   /** Writes that a host which stood still, or both of whose guardians did, accepted after another had taken over: the documented exception. */
   excusedWrites: number;
-  /** Writes by hosts that were replaced by an operator's word while they were off, and that could not hear of it when they came back. */
-  unawareWrites: number;
   /** Failovers to a host that had less of the history than another, just after the name server had stood still. */
   hastyChoices: number;
   /** Containers that found their mount taken away by a fence between its answer and their start, and so did not start. */
@@ -64,8 +62,8 @@ export async function playHistory(options: HistoryOptions, actions: readonly Act
     Error.stackTraceLimit = stackTraceLimit;
     await cluster.stop();
   }
-  const { failovers, excusedWrites, unawareWrites, hastyChoices, writes } = cluster.oracle;
+  const { failovers, excusedWrites, hastyChoices, writes } = cluster.oracle;
   const startedOnNothing = cluster.hosts.reduce((sum, host) => sum + host.startedOnNothing, 0);
   const hours = cluster.clock.monotonicMilliseconds() / 3_600_000;
-  return { hours, counts: player.counts, failovers, writes, excusedWrites, unawareWrites, hastyChoices, startedOnNothing };
+  return { hours, counts: player.counts, failovers, writes, excusedWrites, hastyChoices, startedOnNothing };
 }

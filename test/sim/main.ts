@@ -96,7 +96,6 @@ function tellResults({ seed, hosts }: Words, results: readonly HistoryResult[], 
   console.log(kinds.map((kind) => `${kind} ${countOf(kind)}`).join(', '));
   console.log(`${sum((each) => each.writes)} writes, ${sum((each) => each.failovers)} failovers`);
   console.log(`known exceptions: ${sum((each) => each.excusedWrites)} writes of an old epoch by hosts that stood still,`);
-  console.log(`  ${sum((each) => each.unawareWrites)} by hosts that an operator had called off and that came back unheard,`);
   console.log(`  ${sum((each) => each.hastyChoices)} failovers to less than the best copy just after the name server stood still,`);
   console.log(`  ${sum((each) => each.startedOnNothing)} containers whose mount was gone before they began`);
 }

@@ -12,8 +12,6 @@ export interface Writer {
   able: boolean;
   /** Its host stood still, or both of its guardians did: the exception that is documented. */
   excused: boolean;
-  /** Its host was off, and has not heard the name server since. */
-  unaware: boolean;
 }
 
 /** So long after it went on the name server may not know yet which hosts are up: heartbeats that were lost meanwhile are tried again. */
@@ -26,8 +24,8 @@ interface KnownVolume {
   heads: Map<number, Content>;
   /** The highest epoch under which anybody could ever write. */
   highest: { epoch: number; writer: string };
-  /** Epochs that a failover ended, and whether by an operator's word that the holder is off. */
-  replaced: Map<number, { byWord: boolean }>;
+  /** Epochs that a failover ended. */
+  replaced: Set<number>;
   /** True time at which each snapshot came into the record's history. */
   recordedAt: Map<string, number>;
 }
@@ -39,11 +37,6 @@ interface KnownVolume {
 export class Oracle {
   /** Writes of old epochs by hosts that are excused. */
   excusedWrites = 0;
-  /**
-   * Writes by hosts that came back, without a name server to be heard, after an operator had said that they were off: where a class does not have automatic
-   * failover, their own grant lets them.
-   */
-  unawareWrites = 0;
   failovers = 0;
   /** True time at which the name server's wall clock was last set: what it had said before cannot be judged. */
   nameServerClockSetAt = -Infinity;
@@ -102,7 +95,7 @@ export class Oracle {
         record,
         heads,
         highest: { epoch: 0, writer: '' },
-        replaced: new Map(),
+        replaced: new Set(),
         recordedAt: new Map(),
       });
       return;
@@ -151,11 +144,9 @@ export class Oracle {
       else if (writer.epoch === highest.epoch && writer.host !== highest.writer) {
         throw new Error(`${who} can write ${known.name} under epoch ${writer.epoch}, which is that of ${highest.writer}`);
       } else if (writer.epoch < highest.epoch) {
-        const unaware = writer.unaware && known.replaced.get(writer.epoch)?.byWord === true;
-        if (!writer.excused && !unaware)
+        if (!writer.excused)
           throw new Error(`${who} can write ${known.name} under epoch ${writer.epoch}, but ${highest.writer} could under ${highest.epoch}`);
-        if (writing && unaware) this.unawareWrites += 1;
-        else if (writing) this.excusedWrites += 1;
+        if (writing) this.excusedWrites += 1;
       }
     }
   }
@@ -192,7 +183,7 @@ export class Oracle {
     if (failover === null) return;
     const { name } = known;
     this.failovers += 1;
-    known.replaced.set(before.epoch, { byWord: failover.actor === 'operator' });
+    known.replaced.add(before.epoch);
     if (failover.actor !== 'operator' && (before.protection.failover !== 'auto' || before.leasedEpoch !== before.epoch)) {
       throw new Error(`${failover.actor} let ${failover.to} take ${name} over, which is not under automatic failover`);
     }

@@ -182,6 +182,9 @@ export class Player {
       case 'fill-disk':
         host.machine.disk.full = true;
         return;
+      case 'burden':
+        host.machine.burden = action.by;
+        return this.#for(action.lasts, () => (host.machine.burden = 0));
       default:
     }
   }
@@ -263,10 +266,10 @@ export class Player {
   /** An operator says that a holder is off only if it is, and does not switch it on while he says so. */
   #failOver(name: string, to: number | null): void {
     const { oracle, operator, hosts } = this.#cluster;
-    const placement = oracle.named(name)?.placement;
+    const { placement, epoch = 0 } = oracle.named(name) ?? {};
     const holder = placement?.state === 'held' ? hosts.find(({ id }) => id === placement.host) : undefined;
     const holderIsOff = holder?.off === true;
-    const body = { reason: 'a test', holderIsOff, ...(to === null ? {} : { to: this.#cluster.host(to).name }) };
+    const body = { epoch, reason: 'a test', holderIsOff, ...(to === null ? {} : { to: this.#cluster.host(to).name }) };
     const call = operator.failOver({ parameters: { volume: name }, body });
     if (holder !== undefined) this.#keptOff.add(holder);
     const heard = (): void => void (holder !== undefined && this.#keptOff.delete(holder));

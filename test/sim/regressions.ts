@@ -75,4 +75,53 @@ export const regressions: readonly { found: string; seed: number; hosts: number;
       { at: 369_364, do: 'cut', from: -1, to: 0, oneWay: false, lasts: 33_526 },
     ],
   },
+  {
+    found:
+      'A holder without automatic failover that an operator had declared off, and that booted where no name server could be heard, wrote beside the replica that had taken over (seed 10936).',
+    seed: 1,
+    hosts: 3,
+    actions: [
+      { at: 2000, do: 'start', host: 1, volume: 'kept', impatientAfter: null },
+      { at: 45_000, do: 'power-cut', host: 1, back: 20_000 },
+      { at: 57_000, do: 'fail-over', volume: 'kept', to: null },
+      { at: 58_000, do: 'start', host: 2, volume: 'kept', impatientAfter: null },
+      { at: 62_000, do: 'kill-name-server', effects: 0, back: 40_000 },
+      { at: 68_000, do: 'start', host: 1, volume: 'kept', impatientAfter: null },
+    ],
+  },
+  {
+    found: 'The same without replicas: an earlier holder had taken over with what it had kept (seeds 10727 and 10734).',
+    seed: 1,
+    hosts: 3,
+    actions: [
+      { at: 2000, do: 'start', host: 2, volume: 'plain', impatientAfter: null },
+      { at: 20_000, do: 'power-cut', host: 2, back: 20_000 },
+      { at: 32_000, do: 'fail-over', volume: 'plain', to: 1 },
+      { at: 33_000, do: 'start', host: 1, volume: 'plain', impatientAfter: null },
+      { at: 37_000, do: 'cut', from: 2, to: 0, oneWay: false, lasts: 40_000 },
+      { at: 43_000, do: 'start', host: 2, volume: 'plain', impatientAfter: null },
+    ],
+  },
+  {
+    found:
+      'With no margin a replica takes over from a holder whose machine needs longer to freeze than the lead of a second (never shipped: it holds the margin).',
+    seed: 5,
+    hosts: 3,
+    actions: [
+      { at: 38_019, do: 'start', host: 1, volume: 'kept', impatientAfter: null },
+      { at: 38_584, do: 'stop-agent', host: 1, lasts: 6430 },
+      { at: 48_069, do: 'start', host: 1, volume: 'auto', impatientAfter: null },
+      { at: 51_666, do: 'slow', share: 1, most: 3000, lasts: 40_000 },
+      { at: 53_666, do: 'kill-agent', host: 1, effects: 1, back: 6116 },
+      { at: 60_913, do: 'cut', from: 1, to: 0, oneWay: false, lasts: 32_353 },
+      { at: 66_184, do: 'kill-agent', host: -1, effects: 1, back: 5680 },
+      { at: 67_576, do: 'stop', pick: 624 },
+      { at: 73_885, do: 'start', host: -1, volume: 'auto', impatientAfter: null },
+      { at: 78_860, do: 'slow', share: 0, most: 3000, lasts: 40_000 },
+      { at: 80_860, do: 'stop-agent', host: -1, lasts: 3531 },
+      { at: 81_920, do: 'burden', host: -1, by: 1323, lasts: 82_108 },
+      { at: 83_943, do: 'cut', from: -1, to: 0, oneWay: false, lasts: 32_790 },
+      { at: 86_671, do: 'kill-agent', host: -1, effects: 1, back: 3531 },
+    ],
+  },
 ];

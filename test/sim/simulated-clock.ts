@@ -111,16 +111,25 @@ function pop(heap: Sleeper[]): void {
   heap[index] = last;
 }
 
-/** The clock of one machine: its wall clock may be set, it stands still while the machine is suspended, and it begins anew when the machine does. */
+/** A sleep that ends a little too early for its machine's clock goes on for at least this long. Milliseconds. */
+const shortestSleepMilliseconds = 0.001;
+
+/**
+ * The clock of one machine: its wall clock may be set; its monotonic clock runs a little too fast or too slow, stands still while the machine is suspended, and begins
+ * anew when the machine does.
+ */
 export class MachineClock implements Clock {
   readonly #true: SimulatedClock;
+  readonly #rate: number;
   #wallOffset = 0;
   /** The true time at which this machine's monotonic clock would have been zero. */
   #origin = 0;
   #suspendedAt: number | null = null;
 
-  constructor(trueClock: SimulatedClock) {
+  /** @param rate of its monotonic clock, against true time */
+  constructor(trueClock: SimulatedClock, rate: number) {
     this.#true = trueClock;
+    this.#rate = rate;
   }
 
   wallMilliseconds(): number {
@@ -128,14 +137,14 @@ export class MachineClock implements Clock {
   }
 
   monotonicMilliseconds(): number {
-    return (this.#suspendedAt ?? this.#true.monotonicMilliseconds()) - this.#origin;
+    return ((this.#suspendedAt ?? this.#true.monotonicMilliseconds()) - this.#origin) * this.#rate;
   }
 
   async sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
     const end = this.monotonicMilliseconds() + milliseconds;
     let left = milliseconds;
     do {
-      await this.#true.sleep(left, signal);
+      await this.#true.sleep(Math.max(left / this.#rate, shortestSleepMilliseconds), signal);
       left = end - this.monotonicMilliseconds();
     } while (left > 0);
   }

@@ -32,6 +32,8 @@ const stepMilliseconds = { first: 20, most: 1000 };
 const sessionMilliseconds = 10_000;
 const takeoverMarginMilliseconds = 2000;
 const replicaGraceMilliseconds = 60_000;
+/** How much faster or slower than true time a machine's monotonic clock may run. */
+const greatestDrift = 200e-6;
 /** What is kept of the log for the report of a failure. Lines. */
 const keptLines = 4000;
 
@@ -50,7 +52,7 @@ interface LogLine {
 export class SimulatedCluster {
   /** True time; each machine has a clock of its own. */
   readonly clock = new SimulatedClock();
-  readonly nameServerClock = new MachineClock(this.clock);
+  readonly nameServerClock: MachineClock;
   readonly oracle: Oracle;
   readonly luck: Luck;
   /** For identifiers. */
@@ -61,7 +63,9 @@ export class SimulatedCluster {
   fault: NonNullable<SimulationOptions['fault']>;
   /** What is broken, as far as it was noticed. */
   broken: Error | undefined;
-  readonly #store = new MemoryStore(this.nameServerClock);
+  readonly #store: MemoryStore;
+  /** For the clocks of machines. */
+  readonly #drifts: SeededRandom;
   #effects = 0;
   #effectsAt = 0;
   #checkedChanges = -1;
@@ -71,6 +75,9 @@ export class SimulatedCluster {
 
   private constructor({ seed, fault }: SimulationOptions) {
     this.random = new SeededRandom(seed);
+    this.#drifts = new SeededRandom(seed * 17 + 3);
+    this.nameServerClock = this.#machineClock();
+    this.#store = new MemoryStore(this.nameServerClock);
     this.luck = new Luck(seed, () => this.clock.monotonicMilliseconds());
     this.network = new Network(this.luck);
     this.fault = fault ?? (() => 'none');
@@ -217,7 +224,7 @@ export class SimulatedCluster {
       id,
       name,
       trueClock: this.clock,
-      clock: new MachineClock(this.clock),
+      clock: this.#machineClock(),
       random: this.random.bytes,
       luck: this.luck,
       log: this.#logOf(name),
@@ -228,6 +235,10 @@ export class SimulatedCluster {
     });
     this.hosts.push(host);
     await host.start();
+  }
+
+  #machineClock(): MachineClock {
+    return new MachineClock(this.clock, 1 + greatestDrift * (2 * this.#drifts.next() - 1));
   }
 
   #toNameServer(caller: string | null, from: string, gate: () => Promise<void> | null): ReturnType<typeof directTransport> {

@@ -41,7 +41,7 @@ export interface HostSurroundings {
 
 const mountDirectory = '/mounts';
 /** A machine that stood still may write for so long after it goes on; its guards act within that. Milliseconds. */
-const graceMilliseconds = { stoodStill: 20_000, unguarded: 3000, unaware: 3000 };
+const graceMilliseconds = { stoodStill: 20_000, unguarded: 3000 };
 
 /** A host of the simulation: a machine that lasts, and on it one run of the agent after another, and one of the guard. */
 export class SimulatedHost {
@@ -63,10 +63,9 @@ export class SimulatedHost {
   readonly #ended = new AbortController();
   #crashAt: CrashPoint | null = null;
   #sessions = 0;
+  #boots = 1;
   #stoodStill = 0;
   #excusedUntil = 0;
-  /** True time at which the name server was first heard after the machine was switched on; null while it was not. */
-  #awareSince: number | null = 0;
   #unguarded = false;
 
   constructor(surroundings: HostSurroundings) {
@@ -138,13 +137,6 @@ export class SimulatedHost {
     return this.#unguarded || this.machine.standsStill || this.#surroundings.trueClock.monotonicMilliseconds() < this.#excusedUntil;
   }
 
-  /** It was off, and has not heard the name server since, or has only just done so. */
-  get unaware(): boolean {
-    const now = this.#surroundings.trueClock.monotonicMilliseconds();
-    if (this.#awareSince === null && this.running && this.agent.connected) this.#awareSince = now;
-    return this.#awareSince === null || now - this.#awareSince < graceMilliseconds.unaware;
-  }
-
   /** Lets the next run, or the present one, die at this place, once. */
   crashAt(place: CrashPoint | null): void {
     this.#crashAt = place;
@@ -164,6 +156,7 @@ export class SimulatedHost {
       self: { id, name },
       address: `${name}:1`,
       version: 'test',
+      boot: `boot ${this.#boots}`,
       clock: gatedClock,
       random,
       log,
@@ -208,7 +201,7 @@ export class SimulatedHost {
     this.killGuard();
     this.machine.restart();
     this.clock.restart();
-    this.#awareSince = null;
+    this.#boots += 1;
   }
 
   /** The simulation is over: nothing may go on to wait, because what waits is kept for ever by the signals it listens to. */
@@ -328,7 +321,7 @@ export class SimulatedHost {
   #writer(container: FakeContainer): Writer {
     const { name, path, epoch } = container;
     const volume = (path === null ? null : volumeAt(path)) ?? '';
-    return { name, host: this.name, volume, epoch, able: this.machine.canWrite(container), excused: this.excused, unaware: this.unaware };
+    return { name, host: this.name, volume, epoch, able: this.machine.canWrite(container), excused: this.excused };
   }
 
   #incarnate(): Incarnation {

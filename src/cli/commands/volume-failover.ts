@@ -61,7 +61,7 @@ async function failOver(cli: Cli, word: string, options: FailoverOptions): Promi
     const after = await api.failOver({
       parameters: { volume: word },
       // Named, so that it is the host of the preview also if another has become newer since.
-      body: { to: candidate.host, reason, holderIsOff },
+      body: { epoch: preview.epoch, to: candidate.host, reason, holderIsOff },
     });
     const { lastFailover } = after;
     output.result(after, () => [
