@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -6,6 +6,7 @@ import { errorCatalogue } from '../src/model/errors.ts';
 import { errorsDocument } from './errors-doc.ts';
 import { checkGenerated } from './generated-file.ts';
 import { findOpenApiFaults } from './openapi-faults.ts';
+import { projectFolder } from './project.ts';
 
 describe('generated documents', () => {
   let folder: string;
@@ -62,5 +63,18 @@ describe('OpenAPI faults', () => {
     ['a missing answer', { ...sound, paths: { '/v1': { get: { operationId: 'x' } } } }, 'GET /v1 has no responses'],
   ])('finds %s', (_, document, fault) => {
     expect(findOpenApiFaults(document)).toContain(fault);
+  });
+});
+
+describe('the table of mutations', () => {
+  const text = readFileSync(join(projectFolder, 'docs/mutations.md'), 'utf8');
+  const tests = [...text.matchAll(/`(test\/\S+\.test\.ts)`: "(.+?)"/g)].map(([, file = '', title = '']) => ({ file, title }));
+
+  it('names tests', () => {
+    expect(tests.length).toBeGreaterThan(0);
+  });
+
+  it.each(tests)('names one that is there: $file, "$title"', ({ file, title }) => {
+    expect(readFileSync(join(projectFolder, file), 'utf8')).toContain(title);
   });
 });

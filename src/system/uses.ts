@@ -111,9 +111,18 @@ async function scanProcesses(scan: Scan): Promise<VolumeUser[]> {
 
 /** Every process but this one. */
 function processNumbers(): number[] {
-  return readdirSync('/proc')
+  return processNumbersIn(readdirSync('/proc')).filter((processNumber) => processNumber !== process.pid);
+}
+
+/**
+ * Lowest number first, where Node sorts the names as text: of a container its first process is then met first, which lives as long as it does. One that
+ * lives for a moment only would be gone before anybody can tell which container it is of.
+ */
+export function processNumbersIn(entries: readonly string[]): number[] {
+  return entries
     .map(Number)
-    .filter((processNumber) => Number.isInteger(processNumber) && processNumber !== process.pid);
+    .filter(Number.isInteger)
+    .toSorted((one, other) => one - other);
 }
 
 function programOf(processNumber: number): string {

@@ -45,11 +45,11 @@ it('keeps all that a file can be, on the next host and after an incremental way 
     await cluster.startContainer(host, 'visitor', 'menagerie');
     if (seen.length === 0) await fillWithMenagerie(host, mountPointOf(id));
     seen.push(await manifest(host, mountPointOf(id)));
-    expect(Number((await host.run(['stat', '--format', '%b', `${mountPointOf(id)}/sparse`])).stdout)).toBeLessThan(1000);
     await host.docker('rm', '-f', 'visitor');
   }
   expect(seen[0]).toContain('user.comment');
   expect(seen[0]).toContain('user:4242:r--');
+  expect(seen[0]).toMatch(/^\d{1,3} sparse$/m);
   expect(seen[0]).toMatch(/^c 660 .*null-device$/m);
   expect(seen[0]).toMatch(/^hard-link: folder\/deep\/hard-link folder\/original hard-link/m);
   for (const other of seen.slice(1)) expect(other).toBe(seen[0]);

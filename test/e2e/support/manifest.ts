@@ -9,6 +9,8 @@ echo '# type, mode, owner, size, links, modification time, target, name'
 find . -printf '%y %m %U:%G %s %n %T@ %l %P\n' | sort
 echo '# content'
 find . -type f -exec sha256sum {} + | sort -k 2
+echo '# blocks in use: holes are kept'
+find . -type f -size +1M -printf '%b %P\n' | sort -k 2
 echo '# extended attributes'
 find . -print0 | sort -z | xargs -0 getfattr --no-dereference --dump --match=- --encoding=hex
 echo '# access control lists'
@@ -44,6 +46,9 @@ mkdir sticky && chmod 3777 sticky
 echo linked > folder/original
 ln folder/original hard-link
 ln folder/original folder/deep/hard-link
+echo twin | tee twin > other-twin && touch --reference twin other-twin
+ln twin twin-link
+ln other-twin other-twin-link
 ln -s folder/original symbolic-link
 ln -s /nowhere/at/all dangling-link
 chown -h 1234:4321 dangling-link
