@@ -7,6 +7,7 @@ import type { Credentials } from './credentials.ts';
 import { verifyCertificate } from './verification.ts';
 
 const ticketClaims = z.strictObject({
+  id: identifier.describe('Each ticket begins one transfer.'),
   move: identifier,
   volume: identifier,
   epoch: z.int().nonnegative(),
