@@ -62,6 +62,7 @@ async function create(context: AgentContext, options: CreateOptions, actorOf: (v
     body: {
       name: options.name,
       host: self.id,
+      ...(options.project === undefined ? {} : { project: options.project }),
       ...(options.class === undefined ? {} : { class: options.class }),
       ...(options.sizeBytes === undefined ? {} : { sizeBytes: options.sizeBytes }),
       ...(options.labels === undefined ? {} : { labels: options.labels }),

@@ -11,6 +11,7 @@ import type { HostApplication } from '../nameserver/enrolment.ts';
 import { createNameServer } from '../nameserver/name-server.ts';
 import type { CertificateIssuer } from '../nameserver/name-server.ts';
 import { hostUri } from '../pki/identity.ts';
+import { issuePass } from '../pki/pass.ts';
 import { issueTicket } from '../pki/ticket.ts';
 import { joinServerTlsOptions } from '../pki/tls.ts';
 import type { JoinAnswer } from '../protocol/routes.ts';
@@ -141,5 +142,6 @@ function createIssuer({ cluster, keeper, holder }: ClusterAuthority, clock: Cloc
     rotation: { introduce: () => keeper.introduce(), promote: () => keeper.promote(), retire: () => keeper.retire() },
     signTicket: (claims) =>
       issueTicket(holder.current, { ...claims, id: newIdentifier('tkt'), expires: clock.wallMilliseconds() + ticketMilliseconds }),
+    signPass: (claims) => issuePass(holder.current, claims),
   };
 }

@@ -3,7 +3,7 @@ import { parseSize } from '../model/size.ts';
 import type { CreateOptions } from '../ports/volume-verbs.ts';
 
 const labelPrefix = 'label.';
-const knownOptions = `Known options: size (for example 10G), class, ${labelPrefix}KEY.`;
+const knownOptions = `Known options: size (for example 10G), class, project, ${labelPrefix}KEY.`;
 
 /**
  * Translates the `-o key=value` options of a Create.
@@ -14,14 +14,15 @@ export function parseCreateOptions(options: Record<string, string>): Omit<Create
   const labels: [string, string][] = [];
   for (const [option, value] of Object.entries(options)) {
     if (option === 'size') result.sizeBytes = parseSize('size', value);
-    else if (option === 'class') result.class = parseClass(value);
+    else if (option === 'class') result.class = notEmpty('class', value);
+    else if (option === 'project') result.project = notEmpty('project', value);
     else if (option.startsWith(labelPrefix) && option.length > labelPrefix.length) labels.push([option.slice(labelPrefix.length), value]);
     else throw new SupercargoError('invalid-option', `There is no option ${JSON.stringify(option)}.`, { hint: knownOptions });
   }
   return labels.length === 0 ? result : { ...result, labels: Object.fromEntries(labels) };
 }
 
-function parseClass(value: string): string {
-  if (value === '') throw new SupercargoError('invalid-option', 'Option "class" is empty.', { hint: 'List the classes: supercargo class ls' });
-  return value;
+function notEmpty(option: 'class' | 'project', value: string): string {
+  if (value !== '') return value;
+  throw new SupercargoError('invalid-option', `Option "${option}" is empty.`, { hint: `What there is: supercargo ${option} ls` });
 }

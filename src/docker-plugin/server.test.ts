@@ -104,13 +104,13 @@ describe('the calls', () => {
   });
 
   it('translates options', async () => {
-    expect(await call('VolumeDriver.Create', { Name: 'v', Opts: { size: '10G', class: 'fast', 'label.team': 'a' } })).toMatchObject({
+    expect(await call('VolumeDriver.Create', { Name: 'v', Opts: { size: '10G', class: 'fast', project: 'shop', 'label.team': 'a' } })).toMatchObject({
       status: 200,
       body: { Err: '' },
     });
     await call('VolumeDriver.Create', { Name: 'w', Opts: null });
     expect(verbs.calls).toEqual([
-      ['create', { name: 'v', sizeBytes: 10 * 1024 ** 3, class: 'fast', labels: { team: 'a' } }],
+      ['create', { name: 'v', sizeBytes: 10 * 1024 ** 3, class: 'fast', project: 'shop', labels: { team: 'a' } }],
       ['create', { name: 'w' }],
     ]);
   });
@@ -192,6 +192,7 @@ describe('hostile requests', () => {
     [{ size: 'ten' }, /Option "size" is not a size: "ten"/],
     [{ size: 10 }, /Option "size" must be a text/],
     [{ class: '' }, /Option "class" is empty/],
+    [{ project: '' }, /Option "project" is empty.*supercargo project ls/],
     [{ 'label.': 'x' }, /no option "label."/],
     ['size=10G', /"Opts" must be an object/],
     [[], /"Opts" must be an object/],

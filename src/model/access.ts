@@ -112,12 +112,18 @@ export function judgeUse({ volume, project, application, grants, mode, now }: Us
   return refused(`application "${application.name}" has no grant for volume "${volume.name}"${whyNot(all, now)}`);
 }
 
-function covers(grant: AccessGrant, application: Application, volume: UseRequest['volume']): boolean {
+/** Whether a grant of the application reaches the volume, whenever and however. */
+export function covers(grant: AccessGrant, application: Application, volume: UseRequest['volume']): boolean {
   return grant.volume === null ? volume.project === application.project : grant.volume === volume.id;
 }
 
+/** Whether it never counts again. */
+export function hasEnded({ revocation: revoked, until }: AccessGrant, now: number): boolean {
+  return revoked !== null || (until !== null && Date.parse(until) <= now);
+}
+
 export function isInForce(grant: AccessGrant, now: number): boolean {
-  return grant.revocation === null && Date.parse(grant.from) <= now && (grant.until === null || now < Date.parse(grant.until));
+  return !hasEnded(grant, now) && Date.parse(grant.from) <= now;
 }
 
 /** Why the newest of the grants that are not in force does not count. */

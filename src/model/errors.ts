@@ -19,6 +19,7 @@ export const errorCatalogue = {
   conflict: { status: 409, summary: 'The object kept changing while it was being changed.' },
   'precondition-failed': { status: 412, summary: 'The object has changed since it was read (If-Match).' },
   'revision-compacted': { status: 410, summary: 'The history that was asked for is no longer kept.' },
+  'quota-exceeded': { status: 403, summary: 'The project may not have so much.' },
   'pool-full': { status: 507, summary: 'The pool has no room for this.' },
   'data-missing': { status: 500, summary: 'The data of a volume is not where the records say it is.' },
   'stream-corrupt': { status: 502, summary: 'Data arrived that is not what was sent.' },

@@ -30,3 +30,17 @@ export function checkName(kind: string, name: unknown): string {
   }
   return name;
 }
+
+/**
+ * Takes apart what people call an application: PROJECT/NAME.
+ * @throws invalid-name
+ */
+export function parseApplicationName(text: string): { project: string; name: string } {
+  const [project, name, ...rest] = text.split('/');
+  if (name === undefined || rest.length > 0) {
+    throw new SupercargoError('invalid-name', `The application name ${JSON.stringify(text)} is not PROJECT/NAME.`, {
+      hint: 'Write for example shop/web; what belongs to no other project is default/web.',
+    });
+  }
+  return { project: checkName('project', project), name: checkName('application', name) };
+}

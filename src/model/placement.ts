@@ -196,6 +196,11 @@ export function recordCopy(volume: Volume, host: string, copy: Copy | null): Vol
   return { ...volume, copies: copy === null ? others : [...others, copy] };
 }
 
+/** A removed volume whose copies are still being deleted has no name any more. */
+export function isNamed(volume: Volume): boolean {
+  return volume.placement.state !== 'removing' || !volume.placement.confirmed;
+}
+
 /** True once nothing of a removed volume is left anywhere. */
 export function isGone(volume: Volume): boolean {
   return volume.placement.state === 'removing' && volume.placement.confirmed && volume.copies.length === 0;

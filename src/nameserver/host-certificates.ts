@@ -37,7 +37,7 @@ export function certificatesOf(transaction: Pick<Transaction, 'get'>, host: stri
 }
 
 /** When the last certificate of the host runs out. */
-function lastExpiry({ latest, earlier }: HostCertificates): string {
+export function lastExpiry({ latest, earlier }: HostCertificates): string {
   return new Date(Math.max(...[latest, ...earlier].map(({ expiresAt }) => Date.parse(expiresAt)))).toISOString();
 }
 

@@ -195,6 +195,7 @@ async function removeHost(context: NameServerContext, host: Host, lost: boolean,
       transaction.delete(keys.host(host.id));
       transaction.delete(keys.hostName(host.name));
       transaction.delete(keys.session(host.id));
+      transaction.delete(keys.acknowledgement(host.id));
       transaction.record('host.removed', host.name, 'operator', `Host "${host.name}" was removed${lost ? ' as lost' : ''}. ${reason}`);
     });
   } catch (error) {

@@ -1,6 +1,9 @@
 import { z } from 'zod';
+import { applicationRecord, grantRecord, projectRecord } from '../model/access.ts';
+import type { AccessGrant, Application, Project } from '../model/access.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { identifierPattern } from '../model/identifiers.ts';
+import { parseApplicationName } from '../model/names.ts';
 import { hostRecord, moveRecord, volumeRecord } from '../model/records.ts';
 import type { Host, Move, Volume } from '../model/records.ts';
 import { keys } from './repository.ts';
@@ -34,6 +37,44 @@ export async function findHost(reader: Reader, word: string): Promise<Host> {
   const host = id === undefined ? undefined : await reader.get(keys.host(id), hostRecord);
   if (host === undefined) throw new SupercargoError('not-found', `There is no host "${word}".`, { hint: 'supercargo host ls lists all hosts.' });
   return host;
+}
+
+/** Finds a project by name or identifier. @throws not-found */
+export async function findProject(reader: Reader, word: string): Promise<Project> {
+  const id = await resolve(reader, keys.projectName, word);
+  const project = id === undefined ? undefined : await reader.get(keys.project(id), projectRecord);
+  if (project === undefined) {
+    throw new SupercargoError('not-found', `There is no project "${word}".`, { hint: 'supercargo project ls lists all projects.' });
+  }
+  return project;
+}
+
+/** Finds an application by PROJECT/NAME or identifier. @throws invalid-name, not-found */
+export async function findApplication(reader: Reader, word: string): Promise<Application> {
+  const id = identifierPattern.test(word) ? word : await applicationByName(reader, word);
+  const application = id === undefined ? undefined : await reader.get(keys.application(id), applicationRecord);
+  if (application === undefined) {
+    throw new SupercargoError('not-found', `There is no application "${word}".`, { hint: 'supercargo app ls lists all applications.' });
+  }
+  return application;
+}
+
+async function applicationByName(reader: Reader, word: string): Promise<string | undefined> {
+  const { project, name } = parseApplicationName(word);
+  const { id } = await findProject(reader, project);
+  return (await reader.get(keys.applicationName(id, name), nameEntry))?.id;
+}
+
+/** @throws not-found */
+export async function findGrant(reader: Reader, id: string): Promise<AccessGrant> {
+  const grant = await reader.get(keys.grant(id), grantRecord);
+  if (grant === undefined) throw new SupercargoError('not-found', `There is no grant ${id}.`, { hint: 'supercargo grant ls lists all grants.' });
+  return grant;
+}
+
+/** What people call an application: PROJECT/NAME; the project's identifier if it is gone. */
+export async function applicationTitle(reader: Reader, { project, name }: Application): Promise<string> {
+  return `${(await reader.get(keys.project(project), projectRecord))?.name ?? project}/${name}`;
 }
 
 /** @throws not-found */

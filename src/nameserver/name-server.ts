@@ -9,18 +9,22 @@ import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
 import { admitMembers } from './admission.ts';
 import { authorityHandlers } from './authority.ts';
+import type { PassClaims } from '../pki/pass.ts';
+import { applicationHandlers } from './applications.ts';
 import { classHandlers, ensureBuiltInClasses } from './classes.ts';
 import { enrolmentHandlers } from './enrolment.ts';
 import { followDenials } from './deny-list.ts';
 import { denialHandlers } from './denials.ts';
 import { eventHandlers } from './events.ts';
+import { grantHandlers } from './grants.ts';
 import { hostHandlers } from './hosts.ts';
 import { hostLifeHandlers } from './host-life.ts';
 import { moveHandlers } from './moves.ts';
-import { ensureDefaultProject } from './projects.ts';
+import { ensureDefaultProject, projectHandlers } from './projects.ts';
 import { keys, Repository } from './repository.ts';
 import { protectionHandlers } from './protection.ts';
 import { persistently, runHousekeeping } from './housekeeping.ts';
+import { revocationHandlers } from './revocation.ts';
 import { callOffRemovals } from './removal.ts';
 import { volumeHandlers } from './volumes.ts';
 import { watchHandlers } from './watch.ts';
@@ -41,6 +45,8 @@ export interface CertificateIssuer {
   rotation: { introduce(): Promise<void>; promote(): Promise<void>; retire(): Promise<void> };
   /** A compact signed ticket. */
   signTicket(claims: TicketClaims): Promise<string>;
+  /** A compact signed pass. */
+  signPass(claims: PassClaims): Promise<string>;
 }
 
 export interface IssuedCertificate {
@@ -119,6 +125,10 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...hostLifeHandlers(context),
       ...denialHandlers(context),
       ...authorityHandlers(context),
+      ...projectHandlers(context),
+      ...applicationHandlers(context),
+      ...grantHandlers(context),
+      ...revocationHandlers(context),
     }),
     run: (signal) => runHousekeeping(context, signal),
     followDenials: (signal, listener) => persistently(context, signal, () => followDenials(context, signal, listener)),

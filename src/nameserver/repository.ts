@@ -30,6 +30,11 @@ export const keys = {
   volumeName: (name: string) => `names/volumes/${name}`,
   projectName: (name: string) => `names/projects/${name}`,
   applicationName: (project: string, name: string) => `names/applications/${project}/${name}`,
+  grantRequest: (application: string, digest: string) => `names/grants/${application}/${digest}`,
+  grantRequests: (application: string) => `names/grants/${application}/`,
+  newcomer: (owner: string) => `newcomers/${owner}`,
+  acknowledgement: (host: string) => `acknowledgements/${host}`,
+  acknowledgements: 'acknowledgements/',
   class: (name: string) => `classes/${name}`,
   classes: 'classes/',
   invite: (id: string) => `invites/${id}`,
@@ -49,6 +54,7 @@ export class Repository {
   readonly #store: Store;
   readonly #clock: Clock;
   #nextEvent: number | undefined;
+  #retries: Promise<unknown> = Promise.resolve();
 
   constructor(store: Store, clock: Clock) {
     this.#store = store;
@@ -78,16 +84,32 @@ export class Repository {
    * @throws conflict if the records kept changing underneath
    */
   async transact<Result>(decide: (transaction: Transaction) => Promise<Result>): Promise<Result> {
-    for (let attempt = 0; attempt < maximumAttempts; attempt += 1) {
-      const transaction = new Transaction(this.#store);
-      const result = await decide(transaction);
-      const writes = await this.#withEvents(transaction);
-      if (writes.operations.length === 0) return result;
-      const outcome = await this.#store.transact(writes.compares, writes.operations);
-      if (outcome.committed) return result;
-      if (outcome.failed.some((key) => key.startsWith(keys.events))) this.#nextEvent = undefined;
+    const first = await this.#attempt(decide);
+    if (first !== null) return first.result;
+    // Those that got into each other's way go on one by one: any number of them gets through.
+    const result = this.#retries.then(() => this.#retry(decide));
+    this.#retries = result.catch(() => undefined);
+    return result;
+  }
+
+  async #retry<Result>(decide: (transaction: Transaction) => Promise<Result>): Promise<Result> {
+    for (let attempt = 1; attempt < maximumAttempts; attempt += 1) {
+      const outcome = await this.#attempt(decide);
+      if (outcome !== null) return outcome.result;
     }
     throw new SupercargoError('conflict', 'The records kept changing while they were being changed.', { hint: 'Try again.' });
+  }
+
+  /** @returns null if what was read had changed before it could be written */
+  async #attempt<Result>(decide: (transaction: Transaction) => Promise<Result>): Promise<{ result: Result } | null> {
+    const transaction = new Transaction(this.#store);
+    const result = await decide(transaction);
+    const writes = await this.#withEvents(transaction);
+    if (writes.operations.length === 0) return { result };
+    const outcome = await this.#store.transact(writes.compares, writes.operations);
+    if (outcome.committed) return { result };
+    if (outcome.failed.some((key) => key.startsWith(keys.events))) this.#nextEvent = undefined;
+    return null;
   }
 
   async #withEvents(transaction: Transaction): Promise<{ compares: Compare[]; operations: StoreOperation[] }> {

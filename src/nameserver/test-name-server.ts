@@ -54,6 +54,7 @@ export class TestNameServer {
         phase: () => options.rotation?.phase ?? 'none',
         rotation: options.rotation ?? noRotation,
         signTicket: async (claims) => JSON.stringify(claims),
+        signPass: async (claims) => JSON.stringify(claims),
       },
       address: 'ns:7470',
       joinAddress: 'ns:7471',

@@ -1,3 +1,4 @@
+import type { Project } from '../model/access.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { withNewEpoch } from '../model/failover.ts';
 import { newIdentifier } from '../model/identifiers.ts';
@@ -5,16 +6,17 @@ import { checkName } from '../model/names.ts';
 import { newVolume } from '../model/new-volume.ts';
 import { formatSize } from '../model/size.ts';
 import { currentHost } from '../model/holder.ts';
-import { confirmRemoval, isGone, reclaim, recordCopy, refuseRemoval, remove } from '../model/placement.ts';
-import { hostRecord, moveRecord, volumeClass, volumeRecord } from '../model/records.ts';
+import { confirmRemoval, isGone, isNamed, reclaim, recordCopy, refuseRemoval, remove } from '../model/placement.ts';
+import { defaultProject, hostRecord, moveRecord, volumeClass, volumeRecord } from '../model/records.ts';
 import type { Host, Volume, VolumeClass } from '../model/records.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import { applyClaim, refuseIfDrained } from './claim.ts';
 import { defaultClassName } from './classes.ts';
 import { actorName, callingHost } from './hosts.ts';
-import { findHost, findVolume, hostName, nameEntry } from './lookup.ts';
+import { findHost, findProject, findVolume, hostName, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
+import { admitVolume } from './quotas.ts';
 import { awaitRemoval } from './removal.ts';
 import { requireRestored } from './restore.ts';
 import { keys } from './repository.ts';
@@ -131,11 +133,6 @@ function agentHandlers({
   };
 }
 
-/** A removed volume whose copies are still being deleted has no name any more. */
-function isNamed(volume: Volume): boolean {
-  return volume.placement.state !== 'removing' || !volume.placement.confirmed;
-}
-
 function checkEntityTag(request: RequestContext, transaction: Transaction, volume: Volume): void {
   const tag = String(transaction.revisionOf(keys.volume(volume.id)));
   if (request.ifMatch !== undefined && request.ifMatch !== tag) {
@@ -151,14 +148,16 @@ async function createVolume(context: NameServerContext, body: CreateBody, reques
   const name = checkName('volume', body.name);
   return repository.transact(async (transaction) => {
     const origin = body.from === undefined ? null : await findKept(transaction, body.from);
+    const project = await projectOf(transaction, body, origin);
     const volumeClassRecord = await findClass(transaction, body.class ?? origin?.volume.class ?? defaultClassName);
     const existing = await transaction.get(keys.volumeName(name), nameEntry);
-    if (existing !== undefined) return sameVolume(await findVolume(transaction, existing.id), body, origin);
+    if (existing !== undefined) return sameVolume(await findVolume(transaction, existing.id), { body, origin, project });
     const sizeBytes = checkSize(volumeClassRecord, body.sizeBytes);
     const host = await placeOf(transaction, body, origin, request.host);
     const free = newVolume({
       id: newIdentifier('vol', random),
       name,
+      project: project.id,
       class: volumeClassRecord.name,
       driver: volumeClassRecord.driver,
       sizeBytes,
@@ -167,6 +166,7 @@ async function createVolume(context: NameServerContext, body: CreateBody, reques
       protection: volumeClassRecord.protection,
       origin: origin === null ? null : { volume: origin.volume.id, snapshot: origin.snapshot },
     });
+    await admitVolume(repository, transaction, project, free);
     const base = origin?.snapshot ?? null;
     const volume = host === null ? free : withNewEpoch({ ...free, placement: { state: 'held', host: host.id, base } });
     transaction.put(keys.volumeName(name), { id: volume.id });
@@ -234,9 +234,23 @@ function checkSize(volumeClassRecord: VolumeClass, asked: number | null | undefi
   return sizeBytes;
 }
 
+/** What was kept of a volume stays in its project. @throws not-found, forbidden */
+async function projectOf(transaction: Transaction, body: CreateBody, origin: Origin | null): Promise<Project> {
+  const project = await findProject(transaction, body.project ?? origin?.volume.project ?? defaultProject.id);
+  if (origin === null || origin.volume.project === project.id) return project;
+  throw new SupercargoError(
+    'forbidden',
+    `Volume "${origin.volume.name}" belongs to another project than "${project.name}", and so does what was kept of it.`,
+    {
+      hint: 'Leave the project out: a volume stays in its project.',
+    },
+  );
+}
+
 /** Creating again is fine as long as what is asked for explicitly is what is there. @throws already-exists */
-function sameVolume(existing: Volume, body: CreateBody, origin: Origin | null): Volume {
+function sameVolume(existing: Volume, { body, origin, project }: { body: CreateBody; origin: Origin | null; project: Project }): Volume {
   const differs: string[] = [];
+  if (body.project !== undefined && existing.project !== project.id) differs.push('another project');
   if (origin !== null && existing.origin?.snapshot !== origin.snapshot) differs.push('other data');
   if (body.class !== undefined && body.class !== existing.class) differs.push(`class "${existing.class}"`);
   if (body.sizeBytes !== undefined && body.sizeBytes !== existing.sizeBytes) {

@@ -1,10 +1,10 @@
-import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { z } from 'zod';
 import { SupercargoError } from '../model/errors.ts';
 import { identifier } from '../model/records.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Credentials } from './credentials.ts';
-import { verifyCertificate } from './verification.ts';
+import { readStatement, signStatement } from './statement.ts';
+import type { StatementKind } from './statement.ts';
 
 const ticketClaims = z.strictObject({
   id: identifier.describe('Each ticket begins one transfer.'),
@@ -19,17 +19,10 @@ const ticketClaims = z.strictObject({
 /** What the name server allows: this data, between these two hosts, until then. */
 export type TicketClaims = z.infer<typeof ticketClaims>;
 
-const ticketType = 'supercargo-transfer';
-const signatureAlgorithm = 'ES256';
-const maximumTicketLength = 8_192;
+const ticket: StatementKind<typeof ticketClaims> = { type: 'supercargo-transfer', claims: ticketClaims };
 
-/** Signs a ticket with the name server's own key; its certificate travels along, so that hosts need know the authorities only. */
-export async function issueTicket(credentials: Credentials, claims: TicketClaims): Promise<string> {
-  const { CompactSign } = await import('jose');
-  const certificate = new X509Certificate(credentials.certificatePem).raw.toString('base64');
-  return new CompactSign(Buffer.from(JSON.stringify(ticketClaims.parse(claims))))
-    .setProtectedHeader({ alg: signatureAlgorithm, typ: ticketType, x5c: [certificate] })
-    .sign(createPrivateKey(credentials.privateKeyPem));
+export function issueTicket(credentials: Credentials, claims: TicketClaims): Promise<string> {
+  return signStatement(ticket, credentials, claims);
 }
 
 export interface TicketExpectations {
@@ -46,28 +39,14 @@ export interface TicketExpectations {
  * by the claims, not by the request.
  * @throws forbidden
  */
-export async function verifyTicket(token: string, expectations: TicketExpectations): Promise<TicketClaims> {
-  const claims = await signedClaims(token, expectations).catch((error: unknown) => {
+export async function verifyTicket(token: string, { authorities, clock, source, destination }: TicketExpectations): Promise<TicketClaims> {
+  const claims = await readStatement(ticket, token, authorities, clock).catch((error: unknown) => {
     throw refused('it is not signed by the name server of this cluster', error);
   });
-  if (claims.expires <= expectations.clock.wallMilliseconds()) throw refused('it has expired');
-  if (claims.source !== expectations.source) throw refused('it is for another source');
-  if (claims.destination !== expectations.destination) throw refused('it is for another destination');
+  if (claims.expires <= clock.wallMilliseconds()) throw refused('it has expired');
+  if (claims.source !== source) throw refused('it is for another source');
+  if (claims.destination !== destination) throw refused('it is for another destination');
   return claims;
-}
-
-async function signedClaims(token: string, { authorities, clock }: TicketExpectations): Promise<TicketClaims> {
-  if (token.length > maximumTicketLength) throw new Error('too long');
-  const { compactVerify } = await import('jose');
-  const keyOf = (header: { typ?: unknown; x5c?: unknown }) => {
-    const [certificateText] = z.tuple([z.string()]).parse(header.x5c);
-    const certificate = new X509Certificate(Buffer.from(certificateText, 'base64'));
-    const signer = verifyCertificate(certificate, authorities, clock);
-    if (header.typ !== ticketType || signer.kind !== 'name-server') throw new Error('not a ticket of a name server');
-    return certificate.publicKey;
-  };
-  const { payload } = await compactVerify(token, keyOf, { algorithms: [signatureAlgorithm] });
-  return ticketClaims.parse(JSON.parse(Buffer.from(payload).toString()));
 }
 
 function refused(reason: string, cause?: unknown): SupercargoError {

@@ -11,6 +11,7 @@ export interface KnownVolume {
 
 export interface CreateOptions {
   name: string;
+  project?: string;
   class?: string;
   sizeBytes?: number;
   labels?: Record<string, string>;

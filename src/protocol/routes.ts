@@ -18,6 +18,7 @@ import {
   volumeUse,
 } from '../model/records.ts';
 import { certificateRoutes, trustReport } from './certificate-routes.ts';
+import { accessRoutes } from './access-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { defineRoutes } from './route.ts';
 
@@ -35,6 +36,7 @@ const emptyAnswer = z.object({});
 
 export const createVolumeBody = z.strictObject({
   name: z.string(),
+  project: z.string().optional().describe('Without it, the project of what it is made from, else the default project.'),
   class: z.string().optional(),
   sizeBytes: byteCount.positive().nullable().optional(),
   labels: z.record(z.string().max(256), z.string().max(4096)).optional(),
@@ -370,6 +372,7 @@ export const routes = defineRoutes({
   },
   ...protectionRoutes,
   ...certificateRoutes,
+  ...accessRoutes,
 
   watch: {
     method: 'GET',

@@ -127,6 +127,7 @@ export class SimulatedCluster {
             id: newIdentifier('tkt', this.random.bytes),
             expires: this.nameServerClock.wallMilliseconds() + ticketMilliseconds,
           }),
+        signPass: async (claims) => JSON.stringify(claims),
       },
       address: 'ns:1',
       joinAddress: 'ns:2',

@@ -1,0 +1,116 @@
+import { z } from 'zod';
+import type { Revocation } from '../model/access.ts';
+import { SupercargoError } from '../model/errors.ts';
+import { hostRecord } from '../model/records.ts';
+import type { Acknowledgement } from '../protocol/access-routes.ts';
+import type { Handlers, RequestContext } from '../protocol/server.ts';
+import type { Routes } from '../protocol/routes.ts';
+import { certificatesOf, lastExpiry } from './host-certificates.ts';
+import { actorName, callingHost, hostViewOf } from './hosts.ts';
+import { applicationTitle, findApplication, findGrant, findHost } from './lookup.ts';
+import type { NameServerContext } from './name-server.ts';
+import { keys } from './repository.ts';
+
+type RevocationRoutes = 'revokeApplication' | 'reinstateApplication' | 'revokeGrant' | 'acknowledgeAccess' | 'listAcknowledgements';
+type RevocationBody = Parameters<Handlers<Routes>['revokeGrant']>[0]['body'];
+
+const acknowledgementRecord = z.object({ revision: z.int().nonnegative() });
+
+export function revocationHandlers(context: NameServerContext): Pick<Handlers<Routes>, RevocationRoutes> {
+  const { repository } = context;
+  return {
+    revokeApplication: async ({ parameters, body }, request) => {
+      const revocation = await revocationOf(context, body, request);
+      const application = await repository.transact(async (transaction) => {
+        const found = await findApplication(transaction, parameters.application);
+        if (!goesFurther(revocation, found.revocation)) return found;
+        const title = await applicationTitle(transaction, found);
+        const revoked = { ...found, revocation };
+        transaction.put(keys.application(found.id), revoked);
+        transaction.record('application.revoked', title, revocation.actor, `Application "${title}" was revoked${describe(revocation)}`);
+        return revoked;
+      });
+      return { application, revision: await revisionOf(context, keys.application(application.id)) };
+    },
+    reinstateApplication: async ({ parameters, body }, request) => {
+      const actor = await actorName(context, request);
+      return repository.transact(async (transaction) => {
+        const found = await findApplication(transaction, parameters.application);
+        if (found.revocation === null) return found;
+        const title = await applicationTitle(transaction, found);
+        const reinstated = { ...found, revocation: null };
+        transaction.put(keys.application(found.id), reinstated);
+        transaction.record('application.reinstated', title, actor, `Application "${title}" counts again. ${body.reason}`);
+        return reinstated;
+      });
+    },
+    revokeGrant: async ({ parameters, body }, request) => {
+      const revocation = await revocationOf(context, body, request);
+      const grant = await repository.transact(async (transaction) => {
+        const found = await findGrant(transaction, parameters.grant);
+        if (!goesFurther(revocation, found.revocation)) return found;
+        const title = await applicationTitle(transaction, await findApplication(transaction, found.application));
+        const revoked = { ...found, revocation };
+        transaction.put(keys.grant(found.id), revoked);
+        transaction.record('grant.revoked', title, revocation.actor, `Grant ${found.id} of "${title}" was taken back${describe(revocation)}`);
+        return revoked;
+      });
+      return { grant, revision: await revisionOf(context, keys.grant(grant.id)) };
+    },
+    ...acknowledgementHandlers(context),
+  };
+}
+
+function acknowledgementHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'acknowledgeAccess' | 'listAcknowledgements'> {
+  const { repository, store } = context;
+  return {
+    acknowledgeAccess: async ({ body }, request) => {
+      const host = callingHost(request);
+      const key = keys.acknowledgement(host);
+      const { revision: present } = await store.list(key);
+      if (body.revision > present) throw new SupercargoError('invalid-request', `Revision ${body.revision} has not come yet: it is ${present}.`);
+      await repository.transact(async (transaction) => {
+        // Compared: a host that is removed at this moment leaves nothing behind.
+        await findHost(transaction, host);
+        const known = await transaction.get(key, acknowledgementRecord);
+        // What arrives late, or a second time, takes nothing back.
+        if (known === undefined || known.revision < body.revision) transaction.put(key, { revision: body.revision });
+      });
+      return {};
+    },
+    listAcknowledgements: async ({ query }) => {
+      const hosts = await repository.list(keys.hosts, hostRecord);
+      const items = await Promise.all(
+        hosts.map(async (host): Promise<Acknowledgement> => {
+          const { status } = await hostViewOf(context, host);
+          const known = await repository.get(keys.acknowledgement(host.id), acknowledgementRecord);
+          const certificates = await certificatesOf(repository, host.id);
+          const certificateEndsAt = certificates === undefined ? null : lastExpiry(certificates);
+          const acknowledged = known !== undefined && known.revision >= query.revision;
+          return { host: host.id, name: host.name, status, revision: known?.revision ?? null, acknowledged, certificateEndsAt };
+        }),
+      );
+      return { items: items.sort((a, b) => a.name.localeCompare(b.name)) };
+    },
+  };
+}
+
+async function revocationOf(context: NameServerContext, { policy, reason }: RevocationBody, request: RequestContext): Promise<Revocation> {
+  return { at: context.repository.now(), actor: await actorName(context, request), reason, policy };
+}
+
+/** What was revoked stays so; what was left to stop by itself can still be ended at once. */
+function goesFurther({ policy }: Revocation, before: Revocation | null): boolean {
+  return before === null || (before.policy === 'graceful' && policy === 'now');
+}
+
+function describe({ policy, reason }: Revocation): string {
+  return `; what rests on it ${policy === 'now' ? 'is ended at once' : 'is left until it stops'}. ${reason}`;
+}
+
+/** At which revision of the state agents learn of what the key holds. */
+async function revisionOf({ store }: NameServerContext, key: string): Promise<number> {
+  const entry = await store.get(key);
+  if (entry === undefined) throw new SupercargoError('conflict', 'It was removed at this moment.', { hint: 'Nothing is left to be revoked.' });
+  return entry.revision;
+}
