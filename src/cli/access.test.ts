@@ -23,7 +23,7 @@ beforeEach(async () => {
   server = await TestNameServer.start(store, clock);
   operator = server.as(null);
   [h1, h2] = [await server.addHost('h1'), await server.addHost('h2')];
-  await server.as(h1).heartbeat({ body: { session: newIdentifier('ses'), address: 'h1:7472', version: '', pool: null, leases: [] } });
+  await server.as(h1).heartbeat({ body: { session: newIdentifier('ses'), address: 'h1:7472', version: '', pool: null, leases: [], held: [] } });
   await bench.serve(server.handlers);
 });
 

@@ -1,3 +1,5 @@
+import { denialRecord } from '../model/access.ts';
+import { requireUndenied } from '../model/deny-list.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { routes } from '../protocol/routes.ts';
 import type { Routes } from '../protocol/routes.ts';
@@ -10,8 +12,9 @@ type Call = (input: unknown, request: RequestContext) => Promise<unknown>;
 type Stream = (input: unknown, request: RequestContext) => AsyncIterable<unknown>;
 
 /**
- * The handlers, for members of the cluster only: a host or user that was removed still has a valid certificate, but is refused whatever it calls, and
- * what it is being told ends at its removal. A machine that joins anew gets a new identifier, also under its old name, and so inherits nothing.
+ * The handlers, for members of the cluster that are not denied: a host or user that was removed still has a valid certificate, but is refused whatever it
+ * calls, and what it is being told ends at its removal; so do, with their connections, streams of one that is denied. A machine that joins anew gets a new
+ * identifier, also under its old name, and so inherits nothing.
  */
 export function admitMembers(context: NameServerContext, handlers: Handlers<Routes>): Handlers<Routes> {
   const admitted = Object.entries(handlers).map(([name, handler]) => {
@@ -30,6 +33,7 @@ function memberKey({ host, user }: RequestContext): string | null {
 
 function admitToCall(context: NameServerContext, route: keyof Routes, call: Call): Call {
   return async (input, request) => {
+    await refuseDenied(context, request);
     if (request.user !== undefined) {
       const user = await requireRight(context, route, input, request);
       return visibleTo(context, user, route, await call(input, request));
@@ -37,6 +41,13 @@ function admitToCall(context: NameServerContext, route: keyof Routes, call: Call
     if (request.host !== null && (await context.store.get(keys.host(request.host))) === undefined) throw removed();
     return call(input, request);
   };
+}
+
+/** @throws forbidden */
+async function refuseDenied({ repository }: NameServerContext, { host, user, certificate }: RequestContext): Promise<void> {
+  if (certificate === null && host === null && user === undefined) return;
+  const bearer = { host, certificate: certificate ?? '', ...(user === undefined ? {} : { user }) };
+  requireUndenied(await repository.list(keys.denials, denialRecord), bearer);
 }
 
 function admitToStream(context: NameServerContext, route: keyof Routes, stream: Stream): Stream {
@@ -50,6 +61,7 @@ function admitToStream(context: NameServerContext, route: keyof Routes, stream: 
     const { entries, revision } = await store.list(key);
     if (entries.length === 0) throw removed();
     if (request.user !== undefined) await requireRight(context, route, input, request);
+    await refuseDenied(context, request);
     const end = new AbortController();
     const signal = AbortSignal.any([request.signal, end.signal]);
     const watching = hasChanged(store.watch(key, revision, signal), key, request).then((changed) => {

@@ -118,7 +118,7 @@ describe('checkpoints', () => {
 describe('refused calls', () => {
   const refuse = (subject: string) =>
     server.context.refusals.note(
-      { identity: { caller: 'host', host: h1 }, route: 'moveVolume', subject, error: new SupercargoError('forbidden', 'No.') },
+      { identity: { caller: 'host', host: h1, certificate: null }, route: 'moveVolume', subject, error: new SupercargoError('forbidden', 'No.') },
       server.context.repository.now(),
     );
   const denied = async () => (await log()).filter(({ verdict }) => verdict === 'deny');

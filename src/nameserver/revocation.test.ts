@@ -125,7 +125,7 @@ describe('an acknowledgement', () => {
   it('shows whether a host is up, and goes with it', async () => {
     const { revision } = await revoke('now');
     await acknowledge(h1, revision);
-    await server.as(h1).heartbeat({ body: { session: newIdentifier('ses'), address: 'h1:7472', version: '', pool: null, leases: [] } });
+    await server.as(h1).heartbeat({ body: { session: newIdentifier('ses'), address: 'h1:7472', version: '', pool: null, leases: [], held: [] } });
     expect((await operator.listAcknowledgements({ query: { revision } })).items).toMatchObject([{ status: 'up' }, { status: 'down' }]);
     await operator.removeHost({ parameters: { host: 'h2' }, body: { lost: false, abandonVolumes: false } });
     await expect(acknowledge(h2, revision)).rejects.toMatchObject({ code: 'forbidden' });

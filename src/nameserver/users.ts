@@ -8,7 +8,8 @@ import { clusterRecord, identifier, timestamp } from '../model/records.ts';
 import { hashSecret, newJoinToken, parseJoinToken } from '../pki/join-token.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import type { Routes } from '../protocol/routes.ts';
-import { hashRequest, invalidToken, isUsable } from './enrolment.ts';
+import { invalidToken, isUsable } from './enrolment.ts';
+import { sha256 } from './host-certificates.ts';
 import { actorName } from './hosts.ts';
 import { findProject, findUser, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
@@ -65,7 +66,7 @@ export function userHandlers(context: NameServerContext): Pick<Handlers<Routes>,
       const user = await repository.transact(async (transaction) => {
         const login = await usableLogin(context, transaction, body);
         const found = await findUser(transaction, login.user);
-        transaction.put(keys.login(login.id), { ...login, usedBy: { requestHash: hashRequest(body.request) } });
+        transaction.put(keys.login(login.id), { ...login, usedBy: { requestHash: sha256(body.request) } });
         transaction.record('user.logged-in', found.name, `user ${found.name}`, `User "${found.name}" got a certificate for ${loginMilliseconds / 3_600_000} hours.`);
         return found;
       });

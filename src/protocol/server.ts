@@ -15,6 +15,8 @@ export interface CallerIdentity {
   host: string | null;
   /** User identifier of a `user`. */
   user?: string;
+  /** Serial number of the certificate that proved it, hexadecimal in capital letters; null if none did. */
+  certificate: string | null;
 }
 
 export interface RequestContext extends CallerIdentity {
