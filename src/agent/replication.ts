@@ -1,6 +1,7 @@
 import { newIdentifier } from '../model/identifiers.ts';
 import { isSupercargoError } from '../model/errors.ts';
 import type { Volume } from '../model/records.ts';
+import { waitsForReplicas } from '../planner/volume-plan.ts';
 import type { AgentContext } from './context.ts';
 import type { VolumeActor } from './volume-actor.ts';
 
@@ -9,7 +10,7 @@ const tickMilliseconds = 500;
 
 /**
  * The holder's side of replication: at each volume's interval, if anything was written since, a snapshot becomes part of its history. Replicas see that by the
- * watch and pull it; one that is slow skips what it missed.
+ * watch and pull it; one that is slow skips what it missed, and if all are, the holder waits for one of them.
  */
 export async function keepReplicated(context: AgentContext, actorOf: (volume: string) => VolumeActor, signal: AbortSignal): Promise<void> {
   const { clock, view, log } = context;
@@ -47,6 +48,7 @@ async function takeReplicaSnapshot(context: AgentContext, actor: VolumeActor, vo
     if (!isHeldNow(state.grant(volume.id), volume)) return;
     const last = volume.lineage.at(-1)?.snapshot ?? null;
     const { snapshots } = await driver.inspect(volume.id);
+    if (waitsForReplicas(volume, snapshots)) return;
     const base = last !== null && snapshots.includes(last) ? last : null;
     if (base !== null && !(await driver.hasChangedSince(volume.id, base))) return;
     const takenAt = nameServerTime.now();
