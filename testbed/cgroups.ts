@@ -5,6 +5,11 @@ import { join } from 'node:path';
 import { waitUntil } from './process.ts';
 
 const ROOT = '/sys/fs/cgroup';
+/**
+ * A lab counts as much as this many processes where processors are short. Unasked, a group counts as one, however many hosts are in it: then agents are too
+ * late for their leases as soon as a few programs run beside the lab.
+ */
+const LAB_WEIGHT = 8;
 const unified = existsSync(join(ROOT, 'cgroup.controllers'));
 
 /** The roots of the hierarchies in which a host gets a cgroup: one with cgroup v2, one per controller with v1. */
@@ -40,6 +45,13 @@ export class HostCgroups {
       }
     }
     if (unified) await delegate(join(ROOT, this.#name, '..'));
+    await this.#weigh();
+  }
+
+  async #weigh(): Promise<void> {
+    const [file, one] = unified ? [join(ROOT, this.#name, '..', 'cpu.weight'), 100] : [join(ROOT, 'cpu', this.#name, '..', 'cpu.shares'), 1024];
+    // Not there if the machine does not share out its processors.
+    if (existsSync(file)) await writeFile(file, String(one * LAB_WEIGHT));
   }
 
   /** Where the init of a new host has to go. */
@@ -81,7 +93,10 @@ export class HostCgroups {
   /** Kills processes of the host, also frozen ones, and thaws it; does not await their end. */
   async kill(pids: readonly number[]): Promise<void> {
     for (const pid of pids) kill(pid);
-    // A frozen process dies only when it thaws, and then without another instruction.
+    // A frozen process dies only when it thaws, and then without another instruction. With v2 it dies as it is.
+    const folder = join(ROOT, 'freezer', this.#name);
+    const inner = unified ? [] : await readdir(folder, { recursive: true }).catch(() => []);
+    for (const state of inner.filter((name) => name.endsWith('freezer.state'))) await writeFile(join(folder, state), 'THAWED').catch(ignoreMissing);
     await this.thaw().catch(ignoreMissing);
   }
 

@@ -63,6 +63,13 @@ describe('a lab of two hosts', () => {
     expect(existsSync(h1.path('/var/lib/docker/volumes/only-here'))).toBe(true);
   });
 
+  test('counts as more than one program where processors are short', () => {
+    const { cgroup } = lab.rack;
+    const weight = (group: string): number =>
+      Number(readFileSync(globSync(`/sys/fs/cgroup/{cpu/${group}/cpu.shares,${group}/cpu.weight}`)[0]!, 'utf8'));
+    expect(weight(cgroup)).toBeGreaterThan(weight(`${cgroup}/h1`));
+  });
+
   test('the test image has seeded files and the applets', async () => {
     const script = 'cat /seeded/folder/symbolic-link && dd if=/dev/zero of=/data/x bs=1k count=2 2>/dev/null && stat -c %s /data/x';
     const { stdout } = await h1.docker('run', '--rm', '--network', 'none', TEST_IMAGE, 'sh', '-c', script);

@@ -140,13 +140,18 @@ export async function onlyChildOf(pid: number): Promise<number | undefined> {
 }
 
 /**
- * Polls until `condition` holds, for kernel state that announces nothing.
+ * Polls until `condition` holds, for kernel state that announces nothing; less often than every 10 milliseconds if a look costs much.
  * Throws after `timeoutMilliseconds`, naming `what` was awaited.
  */
-export async function waitUntil(what: string, condition: () => boolean | Promise<boolean>, timeoutMilliseconds = 30_000): Promise<void> {
+export async function waitUntil(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  timeoutMilliseconds = 30_000,
+  pauseMilliseconds = 10,
+): Promise<void> {
   const deadline = performance.now() + timeoutMilliseconds;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`after ${timeoutMilliseconds} ms still waiting for ${what}`);
-    await delay(10);
+    await delay(pauseMilliseconds);
   }
 }

@@ -1,6 +1,7 @@
 import { newIdentifier } from '../model/identifiers.ts';
 import { isSupercargoError } from '../model/errors.ts';
 import type { Volume } from '../model/records.ts';
+import { waitsForReplicas } from '../planner/volume-plan.ts';
 import type { AgentContext } from './context.ts';
 import type { VolumeActor } from './volume-actor.ts';
 
@@ -9,7 +10,7 @@ const tickMilliseconds = 500;
 
 /**
  * The holder's side of replication: at each volume's interval, if anything was written since, a snapshot becomes part of its history. Replicas see that by the
- * watch and pull it; one that is slow skips what it missed.
+ * watch and pull it; one that is slow skips what it missed, and if all are, the holder waits for one of them.
  */
 export async function keepReplicated(context: AgentContext, actorOf: (volume: string) => VolumeActor, signal: AbortSignal): Promise<void> {
   const { clock, view, log } = context;
@@ -24,7 +25,7 @@ export async function keepReplicated(context: AgentContext, actorOf: (volume: st
       const now = clock.monotonicMilliseconds();
       if (now - (looked.get(id) ?? -Infinity) < volume.protection.intervalMilliseconds) continue;
       looked.set(id, now);
-      await takeReplicaSnapshot(context, actorOf(id), volume).catch((error: unknown) =>
+      await takeReplicaSnapshot(context, actorOf(id), volume, signal).catch((error: unknown) =>
         log.warn({ volume: volume.name, error: String(error) }, 'could not take a snapshot for the replicas'),
       );
     }
@@ -41,12 +42,13 @@ function isHeldNow(grant: { state: string; epoch: number } | null, volume: Volum
 }
 
 /** In the volume's queue, so that it never falls into a release. A crash before the record leaves a snapshot that is tidied up. */
-async function takeReplicaSnapshot(context: AgentContext, actor: VolumeActor, volume: Volume): Promise<void> {
+async function takeReplicaSnapshot(context: AgentContext, actor: VolumeActor, volume: Volume, signal: AbortSignal): Promise<void> {
   const { driver, nameServer, nameServerTime, random, state, crashPoint } = context;
   await actor.exclusively(async () => {
     if (!isHeldNow(state.grant(volume.id), volume)) return;
     const last = volume.lineage.at(-1)?.snapshot ?? null;
     const { snapshots } = await driver.inspect(volume.id);
+    if (waitsForReplicas(volume, snapshots)) return;
     const base = last !== null && snapshots.includes(last) ? last : null;
     if (base !== null && !(await driver.hasChangedSince(volume.id, base))) return;
     const takenAt = nameServerTime.now();
@@ -56,10 +58,33 @@ async function takeReplicaSnapshot(context: AgentContext, actor: VolumeActor, vo
     try {
       await nameServer.recordSnapshot({ parameters: { volume: volume.id }, body: { epoch: volume.epoch, snapshot, bytes, takenAt } });
       crashPoint('snapshot-recorded');
+      await heardOf(context.view, volume, snapshot, signal);
     } catch (error) {
       if (isSupercargoError(error, 'stale-epoch')) await driver.deleteSnapshot(volume.id, snapshot);
       throw error;
     }
   });
   actor.wake();
+}
+
+/**
+ * Waits until the view has what was recorded: with an older view the plan would take the snapshot for one that was never recorded, and tidy it up. Without the name
+ * server nothing is planned, and afterwards the view is new.
+ */
+async function heardOf(view: AgentContext['view'], volume: Volume, snapshot: string, signal: AbortSignal): Promise<void> {
+  const isOver = (): boolean => {
+    const now = view.volume(volume.id);
+    return signal.aborted || !view.synced || now?.epoch !== volume.epoch || now.lineage.some((entry) => entry.snapshot === snapshot);
+  };
+  await new Promise<void>((resolve) => {
+    const look = (): void => {
+      if (!isOver()) return;
+      stopListening();
+      signal.removeEventListener('abort', look);
+      resolve();
+    };
+    const stopListening = view.onChange(look);
+    signal.addEventListener('abort', look);
+    look();
+  });
 }

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { Grant } from '../model/grant.ts';
 import type { Copy, Placement, Volume } from '../model/records.ts';
 import { factsArbitrary, moveOf, other, self, third, volumeOf } from './facts.contract.ts';
-import { describeSteps, isHousekeeping, planVolume } from './volume-plan.ts';
+import { describeSteps, isHousekeeping, planVolume, waitsForReplicas } from './volume-plan.ts';
 import type { Step, VolumeFacts } from './volume-plan.ts';
 
 const held = (host: string = self, base: string | null = null): Placement => ({ state: 'held', host, base });
@@ -88,6 +88,30 @@ describe('the holder', () => {
     ],
   ])('%s', (_, facts, plan) => {
     expect(planOf(facts)).toBe(plan);
+  });
+});
+
+describe('a holder whose replicas are slower than the interval', () => {
+  const lineage = ['snp_1', 'snp_2', 'snp_3'].map((snapshot) => ({ snapshot, epoch: 3, takenAt: '2026-01-01T00:00:00.000Z', bytes: 1 }));
+  const having = (...snapshots: string[]): Volume => ({
+    ...volumeOf(held(), 3, [liveHere, { host: other, kind: 'replica', snapshots }]),
+    lineage,
+    replicas: [other],
+  });
+
+  it.each([
+    { has: [], waits: true },
+    { has: ['snp_1'], waits: true },
+    { has: ['snp_2'], waits: false },
+    { has: ['snp_3'], waits: false },
+  ])('keeps the two newest snapshots for them, and adds no third before one has arrived: replica with $has', ({ has, waits }) => {
+    const snapshots = ['snp_1', 'snp_2', 'snp_3'];
+    expect(waitsForReplicas(having(...has), snapshots)).toBe(waits);
+    expect(planOf({ volume: having(...has), grant: grantOf('held'), live: 'writable', snapshots })).not.toMatch(/drop-snapshots.*snp_[23]/);
+  });
+
+  it('waits for nothing that it cannot give them', () => {
+    expect(waitsForReplicas(having(), ['snp_1', 'snp_3'])).toBe(false);
   });
 });
 

@@ -241,7 +241,7 @@ function planPruning(facts: VolumeFacts, volume: Volume): Step[] {
   const keep = new Set<string>();
   const newest = newestInLineage(volume, facts)?.snapshot ?? facts.snapshots.at(-1);
   if (newest !== undefined) keep.add(newest);
-  for (const entry of volume.lineage.slice(-2)) keep.add(entry.snapshot);
+  for (const snapshot of offeredSnapshots(volume)) keep.add(snapshot);
   for (const each of volume.diverged) if (each.host === facts.self) keep.add(each.snapshot);
   if (volume.placement.state === 'held' && volume.placement.base !== null) keep.add(volume.placement.base);
   for (const copy of volume.copies) {
@@ -251,6 +251,21 @@ function planPruning(facts: VolumeFacts, volume: Volume): Step[] {
   }
   const surplus = facts.snapshots.filter((snapshot) => !keep.has(snapshot));
   return surplus.length === 0 ? [] : [{ do: 'drop-snapshots', snapshots: surplus }];
+}
+
+/** What its holder keeps for replicas to pull, whatever they have. */
+function offeredSnapshots({ lineage }: Volume): string[] {
+  return lineage.slice(-2).map(({ snapshot }) => snapshot);
+}
+
+/**
+ * Whether the holder is to wait before it adds to the volume's history: two snapshots are offered here, and no replica has either. With a third one the first would
+ * go, and replicas that need longer than the interval would for ever ask for what is gone.
+ */
+export function waitsForReplicas(volume: Volume, snapshots: readonly string[]): boolean {
+  const offered = offeredSnapshots(volume).filter((snapshot) => snapshots.includes(snapshot));
+  const arrived = volume.copies.some(({ kind, snapshots: theirs }) => kind === 'replica' && theirs.some((each) => offered.includes(each)));
+  return offered.length === 2 && !arrived;
 }
 
 function planRemoval(facts: VolumeFacts, volume: Volume): Step[] {

@@ -4,11 +4,8 @@ import type { Host } from '../../testbed/lab.ts';
 import { waitUntil } from '../../testbed/process.ts';
 import { Cluster } from './support/cluster.ts';
 import { expectClean } from './support/invariants.ts';
-import { seededRandom } from './support/random.ts';
+import { seededRandom, testSeed } from './support/random.ts';
 import { Records } from './support/records.ts';
-
-/** Played again with E2E_SEED. */
-const seed = Number(process.env['E2E_SEED'] ?? Date.now() % 1_000_000);
 
 let cluster: Cluster;
 let serial = 0;
@@ -46,8 +43,8 @@ async function expectUsable(records: Records): Promise<void> {
 }
 
 describe('kill -9 of the name server', () => {
-  test(`at random moments while volumes move (seed ${seed})`, async () => {
-    const random = seededRandom(seed);
+  test(`at random moments while volumes move (seed ${testSeed})`, async () => {
+    const random = seededRandom(testSeed);
     const records = await newVolume(h2);
     const state = { killing: true, moved: 0 };
     const killing = (async () => {
@@ -71,7 +68,7 @@ describe('kill -9 of the name server', () => {
 
 describe('kill -9 of an agent', () => {
   const operations = ['create', 'mount', 'move', 'unmount', 'remove'] as const;
-  const random = seededRandom(seed);
+  const random = seededRandom(testSeed);
   const rounds = [...operations, ...operations].map((operation) => ({
     operation,
     milliseconds: Math.round(random() * 400),
@@ -79,7 +76,7 @@ describe('kill -9 of an agent', () => {
     victim: ['create', 'move'].includes(operation) && random() < 0.5 ? 'h3' : 'h2',
   }));
 
-  test.each(rounds)(`$victim, $milliseconds ms into $operation (seed ${seed})`, async ({ operation, milliseconds, victim }) => {
+  test.each(rounds)(`$victim, $milliseconds ms into $operation (seed ${testSeed})`, async ({ operation, milliseconds, victim }) => {
     const volume = await newVolume(h2);
     const fresh = new Records(cluster, `${volume.volume}-fresh`);
     const killed = cluster.host(victim);

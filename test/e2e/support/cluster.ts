@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { Lab, TEST_IMAGE } from '../../../testbed/lab.ts';
 import type { Completed, Host } from '../../../testbed/lab.ts';
 import { waitUntil } from '../../../testbed/process.ts';
@@ -178,6 +179,14 @@ export class Cluster implements AsyncDisposable {
   /** Path of a volume's live copy on a host, as the machine sees it: for looking at and writing files with the machine's own tools. */
   livePath(host: Host, volumeId: string): string {
     return host.path(`${stateDirectory}/pool/volumes/${volumeId}/live`);
+  }
+
+  /** The same of a snapshot of it. @throws if the host does not have that */
+  snapshotPath(host: Host, volumeId: string, snapshot: string): string {
+    const folder = host.path(`${stateDirectory}/pool/volumes/${volumeId}/snapshots`);
+    const name = readdirSync(folder).find((each) => each.endsWith(`-${snapshot}`));
+    if (name === undefined) throw new Error(`${host.name} does not have ${snapshot} of ${volumeId}`);
+    return join(folder, name, 'data');
   }
 
   log(host: Host): string {

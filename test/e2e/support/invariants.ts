@@ -15,6 +15,12 @@ export async function volumeRecord(cluster: Cluster, host: Host, name: string): 
   return cluster.query<Volume>(host, `/v1/volumes/${name}`);
 }
 
+/** The name of a host that a record names by its identifier; the identifier itself if there is no such host. */
+export async function hostName(cluster: Cluster, asked: Host, identifier: string): Promise<string> {
+  const { items } = await cluster.query<{ items: { id: string; name: string }[] }>(asked, '/v1/hosts');
+  return items.find(({ id }) => id === identifier)?.name ?? identifier;
+}
+
 export async function openMoves(cluster: Cluster, host: Host): Promise<Move[]> {
   const { items } = await cluster.query<{ items: Move[] }>(host, '/v1/moves');
   return items.filter((move) => move.phase !== 'committed' && move.phase !== 'aborted');
@@ -33,8 +39,7 @@ async function settledHolder(cluster: Cluster, host: Host, name: string): Promis
     },
     settleMilliseconds,
   );
-  const { items } = await cluster.query<{ items: { id: string; name: string }[] }>(host, '/v1/hosts');
-  return items.find(({ id }) => id === holder)?.name ?? holder;
+  return hostName(cluster, host, holder);
 }
 
 /** Everything of a volume that is on a host and should not be there while nothing uses it; empty if all is in order. */

@@ -8,3 +8,6 @@ export function seededRandom(seed: number): () => number {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
 }
+
+/** The seed of this run: a new one each time, or E2E_SEED, to play a run again. A test that uses it says it. */
+export const testSeed = Number(process.env['E2E_SEED'] ?? Date.now() % 1_000_000);

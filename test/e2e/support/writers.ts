@@ -1,3 +1,4 @@
+import type { Volume } from '../../../src/model/records.ts';
 import { TEST_IMAGE } from '../../../testbed/lab.ts';
 import type { Host } from '../../../testbed/lab.ts';
 
@@ -71,6 +72,12 @@ export class Writer {
   async remove(): Promise<void> {
     await this.host.docker('rm', '-f', this.name);
   }
+}
+
+/** Those of the records that a failover lost that it does not tell of: they were acknowledged before its snapshot was taken. */
+export function untoldLoss(lost: readonly Acknowledgement[], { lastFailover }: Pick<Volume, 'lastFailover'>): string[] {
+  const takenAt = BigInt(Date.parse(lastFailover?.snapshotTakenAt ?? '')) * 1_000_000n;
+  return lost.filter(({ at }) => at < takenAt).map(({ record }) => record);
 }
 
 /** RFC 3339 with nanoseconds, as the engine writes it. */
