@@ -30,7 +30,7 @@ import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
 import { keepDiscovered } from './engine-discovery.ts';
-import { createCrashPoint, createStreamCorruption } from './fault-injection.ts';
+import { createStandStill, createStreamCorruption } from './fault-injection.ts';
 import { startGuardians } from './guardians.ts';
 import type { Guardians } from './guardians.ts';
 import { closeServer, listenOnPort } from './listeners.ts';
@@ -152,7 +152,7 @@ function agentOptions(
     verifyTicket: (ticket, destination) => verifyTicket(ticket, { authorities: holder.current.authorities, clock, source: host.id, destination }),
     mountDirectory: directory.mounts,
     mountDeadlineMilliseconds: settings.mountDeadlineMilliseconds,
-    crashPoint: createCrashPoint(settings.crashAt, directory.root),
+    crashPoint: createStandStill(settings.standStillFile),
   };
 }
 

@@ -23,6 +23,7 @@ import { routes } from '../protocol/routes.ts';
 import { createServer } from '../protocol/server.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import type { Log } from '../agent/context.ts';
+import { createStandStill, withPlaces } from './fault-injection.ts';
 import { closeServer, createTlsServer, endExpiredConnections, identifyCaller, listenLocally, listenOnPort } from './listeners.ts';
 import { keepRenewed } from './renewal.ts';
 import type { Settings } from './settings.ts';
@@ -80,7 +81,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
   await ensureCluster(nameServer.context, cluster);
   const application = await createServer({
     routes,
-    handlers: nameServer.handlers,
+    handlers: withPlaces(nameServer.handlers, createStandStill(settings.standStillFile)),
     identify: (request) => identifyCaller(request, { cluster: cluster.id, clock }),
     serverFactory: (handler) => {
       const server = createTlsServer(handler, holder);
