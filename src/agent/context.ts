@@ -67,7 +67,7 @@ export interface AgentOptions {
   fence: Fence;
   /** Those that stop users of volumes whose lease has ended. */
   guardians: readonly Guardian[];
-  /** Fault injection for tests: a place in the code at which the process can be made to die. */
+  /** Fault injection for tests: a place in the code at which the process can be made to stand still, or to die. */
   crashPoint: (place: CrashPoint) => void;
 }
 

@@ -23,7 +23,7 @@ import { bootIdentifier } from '../system/boot.ts';
 import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
 import { keepDiscovered } from './engine-discovery.ts';
-import { createCrashPoint, createStreamCorruption } from './fault-injection.ts';
+import { createStandStill, createStreamCorruption } from './fault-injection.ts';
 import { startGuardians } from './guardians.ts';
 import type { Guardians } from './guardians.ts';
 import { HostCredentials } from './host-credentials.ts';
@@ -160,7 +160,7 @@ function agentOptions(
     trust: credentials,
     mountDirectory: directory.mounts,
     mountDeadlineMilliseconds: settings.mountDeadlineMilliseconds,
-    crashPoint: createCrashPoint(settings.crashAt, directory.root),
+    crashPoint: createStandStill(settings.standStillFile),
   };
 }
 

@@ -1,20 +1,37 @@
-import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import type { AgentOptions } from '../agent/context.ts';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import type { StreamSink } from '../agent/transfer-server.ts';
+
+/** Called where the process may be told to stand still, with the name of the place. */
+export type StandStill = (place: string) => void;
 
 /**
  * Faults on demand, for tests of the real program: off unless the environment asks for them (see settings.ts).
- * The process kills itself the first time it comes to the place; a file remembers that across the restart.
+ * The process stands still when it comes to the place that the file names, and takes the file away to say so. Who watches then kills it, cuts the power
+ * of its host or another one, or lets it go on.
  */
-export function createCrashPoint(crashAt: string, directory: string): AgentOptions['crashPoint'] {
-  if (crashAt === '') return () => undefined;
-  const marker = join(directory, `crashed-at-${crashAt}`);
+export function createStandStill(file: string): StandStill {
+  if (file === '') return () => undefined;
   return (place) => {
-    if (place !== crashAt || existsSync(marker)) return;
-    writeFileSync(marker, '');
-    process.kill(process.pid, 'SIGKILL');
+    if (!existsSync(file) || readFileSync(file, 'utf8') !== place) return;
+    rmSync(file);
+    process.kill(process.pid, 'SIGSTOP');
   };
+}
+
+/** The same handlers, with a place of the route's name in each: what was decided is on record, and not answered yet. */
+export function withPlaces<Table extends Record<keyof Table, (...parameters: never[]) => unknown>>(handlers: Table, standStill: StandStill): Table {
+  const wrapped = Object.entries<(...parameters: never[]) => unknown>(handlers).map(([route, handle]) => [
+    route,
+    (...parameters: never[]) => {
+      const answer = handle(...parameters);
+      if (!(answer instanceof Promise)) return answer;
+      return answer.then((value: unknown) => {
+        standStill(route);
+        return value;
+      });
+    },
+  ]);
+  return Object.fromEntries(wrapped) as Table;
 }
 
 /**

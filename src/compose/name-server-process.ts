@@ -23,6 +23,7 @@ import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import type { Log } from '../agent/context.ts';
 import { openClusterAuthority } from './cluster-authority.ts';
 import type { ClusterAuthority } from './cluster-authority.ts';
+import { createStandStill, withPlaces } from './fault-injection.ts';
 import { closeServer, createConnections, createTlsServer, identifyCaller, listenLocally, listenOnPort, watchConnections } from './listeners.ts';
 import { keepRenewed } from './renewal.ts';
 import type { Settings } from './settings.ts';
@@ -79,7 +80,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
   const connections = createConnections({ holder, clock, denials: () => denied });
   const application = await createServer({
     routes,
-    handlers: nameServer.handlers,
+    handlers: withPlaces(nameServer.handlers, createStandStill(settings.standStillFile)),
     identify: (request) => identifyCaller(request, { cluster: cluster.id, clock }),
     serverFactory: (handler) => {
       const server = createTlsServer(handler, holder);

@@ -7,14 +7,14 @@ describe('settings', () => {
       mountDeadlineMilliseconds: 100_000,
       certificateLifetimeMilliseconds: 86_400_000,
       sessionMilliseconds: 10_000,
-      crashAt: '',
+      standStillFile: '',
       corruptStreams: 0,
     });
   });
 
   it('come from the environment', () => {
-    const environment = { SUPERCARGO_MOUNT_DEADLINE: '4000', SUPERCARGO_SESSION: '6000', SUPERCARGO_CRASH_AT: 'mounted', OTHER: 'x' };
-    expect(readSettings(environment)).toMatchObject({ mountDeadlineMilliseconds: 4000, sessionMilliseconds: 6000, crashAt: 'mounted' });
+    const environment = { SUPERCARGO_MOUNT_DEADLINE: '4000', SUPERCARGO_SESSION: '6000', SUPERCARGO_STAND_STILL_FILE: '/place', OTHER: 'x' };
+    expect(readSettings(environment)).toMatchObject({ mountDeadlineMilliseconds: 4000, sessionMilliseconds: 6000, standStillFile: '/place' });
   });
 
   it.each([

@@ -37,7 +37,10 @@ const settings = z.object({
     .enum(['0', '1'])
     .default('0')
     .describe('1, for one start, if the name server was set back to a backup on purpose.'),
-  SUPERCARGO_CRASH_AT: z.string().default('').describe('Fault injection: the process kills itself at this place, once. For tests.'),
+  SUPERCARGO_STAND_STILL_FILE: z
+    .string()
+    .default('')
+    .describe('Fault injection, for tests: the process stands still (SIGSTOP) at the place that this file names, once, and takes the file away.'),
   SUPERCARGO_CORRUPT_STREAM: z.coerce
     .number()
     .int()
@@ -54,7 +57,7 @@ export interface Settings {
   replicaGraceMilliseconds: number;
   userRemapping: boolean;
   acceptOlderNameServer: boolean;
-  crashAt: string;
+  standStillFile: string;
   corruptStreams: number;
 }
 
@@ -74,7 +77,7 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     replicaGraceMilliseconds: data.SUPERCARGO_REPLICA_GRACE,
     userRemapping: data.SUPERCARGO_USER_REMAPPING === '1',
     acceptOlderNameServer: data.SUPERCARGO_ACCEPT_OLDER_NAME_SERVER === '1',
-    crashAt: data.SUPERCARGO_CRASH_AT,
+    standStillFile: data.SUPERCARGO_STAND_STILL_FILE,
     corruptStreams: data.SUPERCARGO_CORRUPT_STREAM,
   };
 }

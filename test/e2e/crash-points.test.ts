@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { CrashPoint } from '../../src/agent/context.ts';
 import type { Completed, Host } from '../../testbed/lab.ts';
@@ -6,6 +5,7 @@ import { waitUntil } from '../../testbed/process.ts';
 import { Cluster } from './support/cluster.ts';
 import { expectClean } from './support/invariants.ts';
 import { Records } from './support/records.ts';
+import { standsStill, standStillAt, standStillEnvironment } from './support/stand-still.ts';
 
 type Operation = 'create' | 'start' | 'move' | 'remove';
 
@@ -36,21 +36,14 @@ let cluster: Cluster;
 let serial = 0;
 
 beforeAll(async () => {
-  cluster = await Cluster.start({ hosts: 3 });
+  cluster = await Cluster.start({ hosts: 3, environment: { all: standStillEnvironment } });
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
-/** Arms a host's daemon to kill itself at the place, once. */
-async function arm(host: Host, place: CrashPoint): Promise<void> {
-  rmSync(host.path(`/var/lib/supercargo/crashed-at-${place}`), { force: true });
-  await cluster.restartDaemon(host, { SUPERCARGO_CRASH_AT: place });
-  await cluster.connected();
-}
-
-/** Waits until the armed daemon has died, starts it as usual, and hands back how what was under way has ended. */
+/** Kills the daemon at the place where it stands still, starts it again, and hands back how what was under way has ended. */
 async function recover<Result>(host: Host, underWay: Promise<Result>): Promise<Result> {
-  await cluster.daemonGone(host);
-  await cluster.up(host);
+  await standsStill(host);
+  await cluster.restartDaemon(host);
   await cluster.connected();
   return underWay;
 }
@@ -76,7 +69,7 @@ async function expectUsable(records: Records, destination: Host, source: Host): 
 
 async function whileStarting(place: CrashPoint, [source, destination]: readonly [Host, Host], dying: Host): Promise<void> {
   const records = await newVolume(source);
-  await arm(dying, place);
+  standStillAt(dying, place);
   const started = await recover<Completed>(dying, records.tryAppend(destination));
   // dockerd repeats a call whose connection broke: the start may succeed after all, or fail; both are right.
   records.note(started);
@@ -85,7 +78,7 @@ async function whileStarting(place: CrashPoint, [source, destination]: readonly 
 
 async function whileMoving(place: CrashPoint, [source, destination]: readonly [Host, Host], dying: Host): Promise<void> {
   const records = await newVolume(source);
-  await arm(dying, place);
+  standStillAt(dying, place);
   await records.startWriter(source, 'writer');
   const mover = destination === dying ? source : destination;
   await cluster.run(mover, 'volume', 'move', records.volume, '--to', destination.name, '--detach');
@@ -99,7 +92,7 @@ async function whileMoving(place: CrashPoint, [source, destination]: readonly [H
 async function whileCreating(place: CrashPoint, host: Host, other: Host): Promise<void> {
   serial += 1;
   const records = new Records(cluster, `crash${serial}`);
-  await arm(host, place);
+  standStillAt(host, place);
   const first = cluster.createVolume(host, records.volume).then(() => records.tryAppend(host));
   const ended = await recover(
     host,
@@ -114,7 +107,7 @@ async function whileCreating(place: CrashPoint, host: Host, other: Host): Promis
 async function whileRemoving(place: CrashPoint, holder: Host, replica: Host): Promise<void> {
   const records = await newVolume(replica);
   await records.append(holder);
-  await arm(holder, place);
+  standStillAt(holder, place);
   const removal = holder.docker('volume', 'rm', records.volume).then(
     () => true,
     () => false,

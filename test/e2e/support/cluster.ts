@@ -117,10 +117,6 @@ export class Cluster implements AsyncDisposable {
     const pid = await this.daemonPid(host);
     if (pid === undefined) return;
     await host.run(['kill', '-9', String(pid)], { allowFailure: true });
-    await this.daemonGone(host);
-  }
-
-  async daemonGone(host: Host): Promise<void> {
     await waitUntil(`the daemon of ${host.name} is gone`, async () => (await this.daemonPid(host)) === undefined, 60_000);
   }
 

@@ -53,9 +53,9 @@ export class Records {
     await this.#cluster.startContainer(host, container, this.volume, writerScript);
   }
 
-  /** Kills and removes the writer; what it acknowledged counts. */
+  /** Ends and removes the writer, which may have died with its host; what it acknowledged counts. */
   async stopWriter(host: Host, container: string): Promise<void> {
-    await host.docker('kill', container);
+    await host.docker('stop', '--time', '0', container);
     this.note(await host.docker('logs', container));
     await host.docker('rm', '-f', container);
   }
