@@ -1,3 +1,4 @@
+import type { Denial } from '../model/access.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { isOver } from '../model/placement.ts';
 import type { Move, Volume } from '../model/records.ts';
@@ -133,10 +134,13 @@ export class ClusterView {
         else this.#hosts.set(message.id, message.host);
         if (message.host !== null) await this.#state.rememberHosts([message.host]);
         return;
+      case 'denial':
+        await this.#applyDenial(message.id, message.denial);
+        await this.#state.noteRevision(message.revision);
+        return;
       case 'project':
       case 'application':
       case 'grant':
-      case 'denial':
       case 'alive':
         return;
     }
@@ -152,8 +156,15 @@ export class ClusterView {
     }
   }
 
+  async #applyDenial(id: string, denial: Denial | null): Promise<void> {
+    const others = [...this.#state.denials()].filter((each) => each.id !== id);
+    await this.#state.replaceDenials(denial === null ? others : [...others, denial]);
+  }
+
   async #reset(message: WatchMessage & { type: 'reset' }): Promise<void> {
     this.#refuseOlder(message.revision);
+    // Before anything else can be asked for.
+    await this.#state.replaceDenials(message.denials);
     replace(this.#volumes, message.volumes);
     replace(this.#moves, message.moves);
     replace(this.#hosts, message.hosts);

@@ -6,6 +6,7 @@ import type { VolumeDriver } from '../ports/driver.ts';
 import type { Fence } from '../ports/fence.ts';
 import type { Guardian } from '../ports/guardian.ts';
 import type { HostSystem } from '../ports/host-system.ts';
+import type { TrustReport } from '../protocol/certificate-routes.ts';
 import type { Client } from '../protocol/client.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import type { Routes } from '../protocol/routes.ts';
@@ -24,11 +25,14 @@ export interface Log {
 
 /** What a verified ticket allows its bearer. */
 export interface TransferTicket {
+  id: string;
   move: string;
   volume: string;
   epoch: number;
   source: string;
   destination: string;
+  /** Wall-clock milliseconds since 1970. */
+  expires: number;
 }
 
 export interface AgentOptions {
@@ -48,6 +52,8 @@ export interface AgentOptions {
   connectToPeer(host: Host): { transport: Transport; client: Client<PeerRoutes> };
   /** The claims of a ticket that is for this host as the source and that destination. @throws forbidden */
   verifyTicket(ticket: string, destination: string): Promise<TransferTicket>;
+  /** Which authorities this host trusts, for the name server to know; and what the name server says that it is to trust, PEM. */
+  trust: { report(): TrustReport; follow(authorities: readonly string[]): Promise<void> };
   /** Directory with one mount point a volume; its parents can be traversed by anyone. */
   mountDirectory: string;
   /** How long a mount call is held before it is answered with "still moving", in milliseconds. */

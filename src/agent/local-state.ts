@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { denialRecord } from '../model/access.ts';
+import type { Denial } from '../model/access.ts';
 import { grantRecord } from '../model/grant.ts';
 import type { Grant } from '../model/grant.ts';
 import { hostRecord, volumeRecord } from '../model/records.ts';
@@ -9,6 +11,15 @@ import type { Clock } from '../ports/clock.ts';
 import type { Store, StoreOperation } from '../ports/store.ts';
 
 const referenceList = z.array(sessionReference);
+
+/** A ticket that was shown to this host as the source of a transfer. */
+const usedTicket = z.object({
+  purpose: z.string().describe('What is transferred, and whereto: each has one session.'),
+  certificate: z.string().describe('Serial number of the certificate that it was first shown with.'),
+  expires: z.int().describe('Wall-clock milliseconds since 1970.'),
+  isOver: z.boolean(),
+});
+export type UsedTicket = z.infer<typeof usedTicket>;
 
 export type AgedReference = SessionReference & { ageMilliseconds: number };
 
@@ -25,6 +36,9 @@ export class LocalState {
   readonly #volumes = new Map<string, Volume>();
   readonly #names = new Map<string, string>();
   readonly #hosts = new Map<string, Host>();
+  readonly #denials = new Map<string, Denial>();
+  readonly #denialListeners = new Set<() => void>();
+  readonly #tickets = new Map<string, UsedTicket>();
   #heardRevision = 0;
 
   private constructor(store: Store, clock: Clock) {
@@ -43,6 +57,8 @@ export class LocalState {
       if (kind === 'references') state.#references.set(id, referenceList.parse(value).flatMap(answeredUses));
       if (kind === 'volumes') state.#index(volumeRecord.parse(value));
       if (kind === 'hosts') state.#hosts.set(id, hostRecord.parse(value));
+      if (kind === 'denials') state.#denials.set(id, denialRecord.parse(value));
+      if (kind === 'tickets') state.#tickets.set(id, usedTicket.parse(value));
     }
     return state;
   }
@@ -179,6 +195,46 @@ export class LocalState {
     await this.#write(gone.map((id) => ({ delete: `volumes/${id}` })));
     await this.rememberHosts(hosts);
     await this.rememberVolumes(volumes);
+  }
+
+  /** The deny list as of the last time the name server could be heard. */
+  denials(): Iterable<Denial> {
+    return this.#denials.values();
+  }
+
+  /** Called after each change of the deny list. */
+  onDenials(listener: () => void): void {
+    this.#denialListeners.add(listener);
+  }
+
+  async replaceDenials(denials: readonly Denial[]): Promise<void> {
+    const present = new Set(denials.map(({ id }) => id));
+    const gone = [...this.#denials.keys()].filter((id) => !present.has(id));
+    const added = denials.filter(({ id }) => !this.#denials.has(id));
+    await this.#write([
+      ...gone.map((id) => ({ delete: `denials/${id}` })),
+      ...added.map((denial) => ({ put: `denials/${denial.id}`, value: denial })),
+    ]);
+    for (const id of gone) this.#denials.delete(id);
+    for (const denial of added) this.#denials.set(denial.id, denial);
+    for (const listener of this.#denialListeners) listener();
+  }
+
+  usedTicket(id: string): UsedTicket | undefined {
+    return this.#tickets.get(id);
+  }
+
+  /** Notes the first use of a ticket: it ends the session of the one before for the same purpose. What has run out by `now` is forgotten. */
+  async useTicket(id: string, ticket: UsedTicket, now: number): Promise<void> {
+    const ended = [...this.#tickets].filter(([, { purpose, isOver }]) => purpose === ticket.purpose && !isOver);
+    const expired = [...this.#tickets].filter(([, { expires }]) => expires <= now).map(([each]) => each);
+    const changed: [string, UsedTicket][] = [...ended.map(([each, old]): [string, UsedTicket] => [each, { ...old, isOver: true }]), [id, ticket]];
+    for (const [each, record] of changed) this.#tickets.set(each, record);
+    for (const each of expired) this.#tickets.delete(each);
+    await this.#write([
+      ...changed.filter(([each]) => this.#tickets.has(each)).map(([each, value]) => ({ put: `tickets/${each}`, value })),
+      ...expired.map((each) => ({ delete: `tickets/${each}` })),
+    ]);
   }
 
   async close(): Promise<void> {

@@ -9,7 +9,7 @@ const retryMilliseconds = 500;
 
 /** Keeps this host's session with the name server alive until the signal fires, and reports its pool. */
 export async function keepSession(context: AgentContext, signal: AbortSignal): Promise<void> {
-  const { nameServer, clock, address, version, log, leases, nameServerTime } = context;
+  const { nameServer, clock, address, version, log, leases, nameServerTime, trust } = context;
   // A new session a start: the name server sees that this is not the process it knew.
   const session = newIdentifier('ses', context.random);
   while (!signal.aborted) {
@@ -19,10 +19,11 @@ export async function keepSession(context: AgentContext, signal: AbortSignal): P
       // Before anything is sent: from here on the name server may count on this host's promise.
       const sentAt = clock.monotonicMilliseconds();
       const claims = await leases.beforeHeartbeat(sentAt);
-      const body = { session, address, version, pool, leases: claims };
+      const body = { session, address, version, pool, leases: claims, trust: trust.report() };
       const answer = await nameServer.heartbeat({ body }, { signal, timeoutMilliseconds: heartbeatTimeoutMilliseconds });
       nameServerTime.note(answer.time);
       await leases.confirm(sentAt, answer.sessionMilliseconds, answer.leases);
+      if (answer.authorities.length > 0) await trust.follow(answer.authorities);
     } catch (error) {
       log.debug({ error: String(error) }, 'heartbeat failed');
       pause = retryMilliseconds;

@@ -7,13 +7,17 @@ import type { Move, Volume } from '../model/records.ts';
 import { chooseBase } from '../planner/transfer-plan.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import { digestTrailer, lengthTrailer } from '../protocol/peer-routes.ts';
-import type { Handlers } from '../protocol/server.ts';
+import type { Handlers, RequestContext } from '../protocol/server.ts';
 import { createStreamDigest } from '../protocol/stream-digest.ts';
 import { pour } from '../protocol/streams.ts';
 import type { AgentContext, TransferTicket } from './context.ts';
 import { inUseError } from './release.ts';
+import { TicketSessions } from './ticket-sessions.ts';
 import { currentUses } from './uses.ts';
 import type { VolumeActor } from './volume-actor.ts';
+
+/** What the caller's connection proves. */
+type Shown = Pick<RequestContext, 'host' | 'certificate'>;
 
 /** Where the bytes of a snapshot are written to. Destroyed, it tells the other end that they were not all. */
 export interface StreamSink extends Writable {
@@ -28,6 +32,7 @@ export interface StreamSink extends Writable {
  */
 export class TransferServer {
   readonly #context: AgentContext;
+  readonly #sessions: TicketSessions;
   readonly #actorOf: (volume: string) => VolumeActor;
   /** Snapshots made for an open move: all but the newest are of no more use once a newer one has arrived. */
   readonly #made = new Map<string, string[]>();
@@ -36,6 +41,7 @@ export class TransferServer {
 
   constructor(context: AgentContext, actorOf: (volume: string) => VolumeActor) {
     this.#context = context;
+    this.#sessions = new TicketSessions(context);
     this.#actorOf = actorOf;
   }
 
@@ -43,7 +49,7 @@ export class TransferServer {
     return {
       health: async () => ({ host: this.#context.self.id }),
       prepareRound: async ({ body }, request) => {
-        const ticket = await this.#admit(body.ticket, request.host);
+        const ticket = await this.#admit(body.ticket, request);
         return this.#prepareRound(ticket, body.have);
       },
     };
@@ -51,7 +57,7 @@ export class TransferServer {
 
   /** Answers the raw stream of a snapshot from an offset on, with length and digest of the whole in the trailers. */
   async stream(
-    request: { ticket: string; caller: string | null; snapshot: string; base: string | null; offset: number },
+    request: { ticket: string; caller: Shown; snapshot: string; base: string | null; offset: number },
     response: StreamSink,
   ): Promise<void> {
     const ticket = await this.#admit(request.ticket, request.caller);
@@ -97,9 +103,11 @@ export class TransferServer {
     response.end();
   }
 
-  async #admit(ticket: string, caller: string | null): Promise<TransferTicket> {
-    if (caller === null) throw new SupercargoError('forbidden', 'Only hosts may fetch data.');
-    return this.#context.verifyTicket(ticket, caller);
+  async #admit(text: string, { host, certificate }: Shown): Promise<TransferTicket> {
+    if (host === null) throw new SupercargoError('forbidden', 'Only hosts may fetch data.');
+    const ticket = await this.#context.verifyTicket(text, host);
+    await this.#sessions.admit(ticket, certificate ?? '');
+    return ticket;
   }
 
   async #prepareRound(ticket: TransferTicket, have: string[]): Promise<Awaited<ReturnType<Handlers<PeerRoutes>['prepareRound']>>> {

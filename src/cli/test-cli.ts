@@ -34,7 +34,7 @@ export class CliTestBench {
     const app = await createServer({
       routes,
       handlers: handlers as Handlers<Routes>,
-      identify: () => ({ caller: 'operator', host: null }),
+      identify: () => ({ caller: 'operator', host: null, certificate: null }),
       serverFactory: (handler) => http.createServer(handler),
       version: 'test',
     });

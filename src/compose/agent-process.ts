@@ -7,25 +7,16 @@ import { LocalState } from '../agent/local-state.ts';
 import { createDockerPlugin } from '../docker-plugin/server.ts';
 import { listenOnPluginSocket } from '../docker-plugin/socket.ts';
 import { createBtrfsDriver } from '../drivers/btrfs/driver.ts';
-import { SupercargoError } from '../model/errors.ts';
-import type { Host } from '../model/records.ts';
-import { loadCredentials, saveCredentials } from '../pki/credentials-file.ts';
-import { CredentialsHolder } from '../pki/credentials.ts';
-import type { Credentials } from '../pki/credentials.ts';
-import type { Identity } from '../pki/identity.ts';
-import { createKeyAndRequest } from '../pki/request.ts';
+import type { Denial } from '../model/access.ts';
 import { verifyTicket } from '../pki/ticket.ts';
-import { clientTlsOptions } from '../pki/tls.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ContainerEngine } from '../ports/container-engine.ts';
 import type { VolumeDriver } from '../ports/driver.ts';
 import { createClient } from '../protocol/client.ts';
 import type { Client } from '../protocol/client.ts';
-import { peerRoutes } from '../protocol/peer-routes.ts';
 import { routes } from '../protocol/routes.ts';
 import type { Routes } from '../protocol/routes.ts';
-import { splitAddress, tlsTransport } from '../protocol/transport.ts';
-import type { Transport } from '../protocol/transport.ts';
+import { splitAddress } from '../protocol/transport.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
@@ -33,9 +24,11 @@ import { keepDiscovered } from './engine-discovery.ts';
 import { createCrashPoint, createStreamCorruption } from './fault-injection.ts';
 import { startGuardians } from './guardians.ts';
 import type { Guardians } from './guardians.ts';
-import { closeServer, listenOnPort } from './listeners.ts';
+import { HostCredentials } from './host-credentials.ts';
+import { closeServer, createConnections, listenOnPort } from './listeners.ts';
 import { listenForOperator } from './local-api.ts';
 import { createPeerServer } from './peer-server.ts';
+import { Peers } from './peers.ts';
 import { keepRenewed } from './renewal.ts';
 import type { Settings } from './settings.ts';
 import type { HostFile, StateDirectory } from './state-directory.ts';
@@ -60,16 +53,20 @@ export interface AgentProcess {
 /** Brings the agent up: pool, port for other agents, Docker's plugin socket, root's socket. */
 export async function startAgent(options: AgentProcessOptions): Promise<AgentProcess> {
   const { directory, host, clock, log, version, settings } = options;
-  const holder = new CredentialsHolder(await requireCredentials(directory));
-  const nameServer = connect(host.nameServer, holder, { kind: 'name-server', cluster: host.cluster.id }, 'The name server');
-  const client = createClient(routes, nameServer);
-  const peers = new Peers(holder, host.cluster.id);
+  const credentials = await HostCredentials.open(directory, host.cluster.id);
+  const { holder } = credentials;
   const state = await LocalState.open(openSqliteStore({ path: join(directory.agent, 'agent.db'), clock }), clock);
+  const denials = (): Iterable<Denial> => state.denials();
+  const connections = createConnections({ holder, clock, denials });
+  state.onDenials(() => connections.recheck());
+  const peers = new Peers({ holder, cluster: host.cluster.id, connections, denials });
+  const nameServer = peers.connectToNameServer(host.nameServer);
+  const client = createClient(routes, nameServer);
   const engine = createDockerEngine();
   if (settings.acceptOlderNameServer) await state.acceptOlderRevision();
   const driver = createDriver(options);
   const guardians = startGuardians({ directory, runDirectory: options.runDirectory, driver, clock, log });
-  const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine, driver, guardians }));
+  const agent = new Agent(agentOptions(options, { state, client, credentials, peers, engine, driver, guardians }));
   await agent.start();
   await chmod(directory.pool, 0o700);
   const peerServer = await createPeerServer({
@@ -77,6 +74,8 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
     onStream: createStreamCorruption(settings.corruptStreams),
     holder,
     cluster: host.cluster.id,
+    connections,
+    denials,
     clock,
     version,
     log,
@@ -98,7 +97,7 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
     clock,
     jitter: Math.random(),
     log,
-    renew: () => renew(client, directory),
+    renew: () => credentials.renew(client),
     signal: stopping.signal,
   });
   const discovering = keepDiscovered({ engine, clock, log, signal: stopping.signal });
@@ -124,7 +123,7 @@ function agentOptions(
   parts: {
     state: LocalState;
     client: Client<Routes>;
-    holder: CredentialsHolder;
+    credentials: HostCredentials;
     peers: Peers;
     engine: ContainerEngine;
     driver: VolumeDriver;
@@ -132,7 +131,8 @@ function agentOptions(
   },
 ): AgentOptions {
   const { directory, host, clock, log, settings, version } = options;
-  const { state, client, holder, peers, engine, driver, guardians } = parts;
+  const { state, client, credentials, peers, engine, driver, guardians } = parts;
+  const { holder } = credentials;
   const warn = (message: string): void => log.warn({}, message);
   return {
     self: { id: host.id, name: host.name },
@@ -150,6 +150,7 @@ function agentOptions(
     nameServer: client,
     connectToPeer: (peer) => peers.connect(peer),
     verifyTicket: (ticket, destination) => verifyTicket(ticket, { authorities: holder.current.authorities, clock, source: host.id, destination }),
+    trust: credentials,
     mountDirectory: directory.mounts,
     mountDeadlineMilliseconds: settings.mountDeadlineMilliseconds,
     crashPoint: createCrashPoint(settings.crashAt, directory.root),
@@ -162,64 +163,4 @@ function createDriver({ directory, host, poolSizeBytes, log }: AgentProcessOptio
       ? { kind: 'file' as const, path: directory.poolFile, sizeBytes: poolSizeBytes }
       : { kind: 'device' as const, path: host.poolDevice };
   return createBtrfsDriver({ directory: directory.pool, source, log: (message) => log.warn({}, message) });
-}
-
-/** Connections to other agents, one a host and address, kept open. */
-class Peers {
-  readonly #holder: CredentialsHolder;
-  readonly #cluster: string;
-  readonly #open = new Map<string, ReturnType<AgentOptions['connectToPeer']>>();
-
-  constructor(holder: CredentialsHolder, cluster: string) {
-    this.#holder = holder;
-    this.#cluster = cluster;
-  }
-
-  connect(peer: Host): ReturnType<AgentOptions['connectToPeer']> {
-    const key = `${peer.id} ${peer.address}`;
-    let connection = this.#open.get(key);
-    if (connection === undefined) {
-      const transport = connect(peer.address, this.#holder, { kind: 'host', cluster: this.#cluster, id: peer.id }, peer.name, 'host-unreachable');
-      connection = { transport, client: createClient(peerRoutes, transport) };
-      this.#open.set(key, connection);
-    }
-    return connection;
-  }
-
-  close(): void {
-    for (const { transport } of this.#open.values()) transport.close();
-  }
-}
-
-function connect(
-  address: string,
-  holder: CredentialsHolder,
-  expectedIdentity: Identity,
-  title: string,
-  unreachable: 'name-server-unreachable' | 'host-unreachable' = 'name-server-unreachable',
-): Transport {
-  return tlsTransport(address, () => clientTlsOptions({ credentials: holder.current, expectedIdentity }), {
-    title: `${title} (${address})`,
-    unreachable,
-    hint: `Check that Supercargo runs there and that the network between the hosts works.`,
-  });
-}
-
-async function requireCredentials(directory: StateDirectory): Promise<Credentials> {
-  const credentials = await loadCredentials(directory.agent);
-  if (credentials === undefined) {
-    throw new SupercargoError('wrong-state', 'This host has no certificate.', {
-      hint: 'Join the cluster again: supercargo invite on the first host prints how.',
-    });
-  }
-  return credentials;
-}
-
-/** A new key each time: a key that leaked is worth little for long. */
-async function renew(client: Client<Routes>, directory: StateDirectory): Promise<Credentials> {
-  const { privateKeyPem, requestPem } = await createKeyAndRequest();
-  const { certificate, authorities } = await client.renewCertificate({ body: { request: requestPem } });
-  const credentials = { privateKeyPem, certificatePem: certificate, authorities };
-  await saveCredentials(directory.agent, credentials);
-  return credentials;
 }

@@ -5,14 +5,12 @@ import { z } from 'zod';
 import type { JoinOptions, JoinSummary } from '../cli/dependencies.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { checkName } from '../model/names.ts';
-import { loadCredentials } from '../pki/credentials-file.ts';
 import { clusterOf } from '../pki/identity.ts';
 import { createKeyAndRequest } from '../pki/request.ts';
 import { clientTlsOptions, fetchAuthority } from '../pki/tls.ts';
 import { createClient } from '../protocol/client.ts';
 import { routes } from '../protocol/routes.ts';
 import { splitAddress, tlsTransport } from '../protocol/transport.ts';
-import { systemClock } from '../system/clock.ts';
 import { loadHostFile, loadJson, openStateDirectory, saveJson } from './state-directory.ts';
 import type { StateDirectory } from './state-directory.ts';
 import { defaultPorts, keepIdentity } from './up.ts';
@@ -23,15 +21,15 @@ const pendingKey = z.object({ privateKeyPem: z.string(), requestPem: z.string() 
 export async function join(options: JoinOptions): Promise<JoinSummary> {
   const directory = await openStateDirectory(options.stateDirectory);
   const present = await loadHostFile(directory);
-  if (present !== undefined && !(await hasExpired(directory))) {
-    throw new SupercargoError('wrong-state', `This host belongs to cluster "${present.cluster.name}" already, as "${present.name}".`, {
-      hint: 'supercargo up runs it.',
-    });
-  }
   const name = checkName('host', options.name);
   const target = splitAddress(options.joinAddress);
   const authority = await fetchAuthority({ ...target, fingerprint: options.caFingerprint });
   const cluster = clusterOf(new X509Certificate(authority));
+  if (present !== undefined && present.cluster.id !== cluster) {
+    throw new SupercargoError('wrong-state', `This host belongs to cluster "${present.cluster.name}" already, as "${present.name}".`, {
+      hint: 'supercargo up runs it.',
+    });
+  }
   const transport = tlsTransport(
     options.joinAddress,
     () => clientTlsOptions({ authorities: [authority], expectedIdentity: { kind: 'name-server', cluster } }),
@@ -39,14 +37,10 @@ export async function join(options: JoinOptions): Promise<JoinSummary> {
   );
   try {
     const { privateKeyPem, requestPem } = await keyToJoinWith(directory);
-    const answer = await createClient(routes, transport).join({
-      body: { token: options.token, name, address: `${options.address}:${options.port ?? defaultPorts.agent}`, request: requestPem },
-    });
-    if (present !== undefined && answer.host.id !== present.id) {
-      throw new SupercargoError('wrong-state', `This host is "${present.name}" of cluster "${present.cluster.name}", but the token is for another.`, {
-        hint: `Make one for it on the first host: supercargo invite --host ${present.name}`,
-      });
-    }
+    const application = { token: options.token, name, address: `${options.address}:${options.port ?? defaultPorts.agent}`, request: requestPem };
+    // One that is a member may come back under its own identity only.
+    const body = present === undefined ? application : { ...application, host: present.id };
+    const answer = await createClient(routes, transport).join({ body });
     await keepIdentity(directory, answer, privateKeyPem, present?.poolDevice ?? null);
     await rm(pendingPath(directory), { force: true });
     return { cluster: answer.cluster.name, host: answer.host.name };
@@ -65,10 +59,4 @@ async function keyToJoinWith(directory: StateDirectory): Promise<z.infer<typeof 
   const made = await createKeyAndRequest();
   await saveJson(path, made);
   return made;
-}
-
-/** A host that was away for longer than its certificate lives may join again, under its own identity only. */
-async function hasExpired(directory: StateDirectory): Promise<boolean> {
-  const credentials = await loadCredentials(directory.agent);
-  return credentials === undefined || new X509Certificate(credentials.certificatePem).validToDate.getTime() <= systemClock.wallMilliseconds();
 }

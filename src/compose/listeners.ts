@@ -3,11 +3,15 @@ import http from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import https from 'node:https';
 import { TLSSocket } from 'node:tls';
+import type { Denial } from '../model/access.ts';
+import { requireUndenied } from '../model/deny-list.ts';
 import { SupercargoError } from '../model/errors.ts';
 import type { Clock } from '../ports/clock.ts';
+import { bearerOf, LiveConnections } from '../pki/live-connections.ts';
 import { endAtExpiry, peerIdentity } from '../pki/peer.ts';
 import { followCredentials, serverTlsOptions } from '../pki/tls.ts';
 import type { Credentials, CredentialsHolder } from '../pki/credentials.ts';
+import { verifyCertificate } from '../pki/verification.ts';
 import type { CallerIdentity } from '../protocol/server.ts';
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -26,17 +30,40 @@ export function createTlsServer(
   return server;
 }
 
-/** Ends each connection when its peer's certificate ends. For servers that ask for one. */
-export function endExpiredConnections(server: https.Server, clock: Clock): void {
-  server.on('secureConnection', (socket) => endAtExpiry(socket, clock));
+/** What both ends of each connection go by while it lasts: the authorities of now, and the deny list. */
+export function createConnections(options: { holder: CredentialsHolder; clock: Clock; denials: () => Iterable<Denial> }): LiveConnections {
+  const { holder, clock, denials } = options;
+  const connections = new LiveConnections((certificate) => {
+    verifyCertificate(certificate, holder.current.authorities, clock);
+    requireUndenied(denials(), bearerOf(certificate));
+  });
+  holder.onChange(() => connections.recheck());
+  return connections;
 }
 
-/** Who calls: a host by its certificate, or root on this host by the local socket. @throws unauthenticated */
-export function identifyCaller(request: IncomingMessage, options: { cluster: string; clock: Clock }): CallerIdentity {
-  if (!(request.socket instanceof TLSSocket)) return { caller: 'operator', host: null };
+/** Ends each connection when its peer's certificate ends, or counts no more. For servers that ask for one. */
+export function watchConnections(server: https.Server, clock: Clock, connections: LiveConnections): void {
+  server.on('secureConnection', (socket) => {
+    endAtExpiry(socket, clock);
+    connections.add(socket);
+  });
+}
+
+/**
+ * Who calls: a host by its certificate, or root on this host by the local socket.
+ * @param options with the deny list, where nobody else looks at it
+ * @throws unauthenticated, forbidden
+ */
+export function identifyCaller(
+  request: IncomingMessage,
+  options: { cluster: string; clock: Clock; denials?: () => Iterable<Denial> },
+): CallerIdentity {
+  if (!(request.socket instanceof TLSSocket)) return { caller: 'operator', host: null, certificate: null };
   const identity = peerIdentity(request.socket, options);
   if (identity.kind !== 'host') throw new SupercargoError('unauthenticated', 'Only hosts may connect here.');
-  return { caller: 'host', host: identity.id };
+  const bearer = { host: identity.id, certificate: request.socket.getPeerX509Certificate()?.serialNumber ?? '' };
+  requireUndenied(options.denials?.() ?? [], bearer);
+  return { caller: 'host', ...bearer };
 }
 
 /** @throws wrong-state if the port is taken, with the port's number */

@@ -28,7 +28,7 @@ export async function listenForOperator(options: {
   const application = await createServer({
     routes: localRoutes,
     handlers: options.handlers,
-    identify: () => ({ caller: 'operator', host: null }),
+    identify: () => ({ caller: 'operator', host: null, certificate: null }),
     serverFactory: () => server,
     version: options.version,
   });

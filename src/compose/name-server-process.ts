@@ -1,21 +1,16 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { z } from 'zod';
+import type { Denial } from '../model/access.ts';
 import { newIdentifier } from '../model/identifiers.ts';
-import { clusterRecord } from '../model/records.ts';
 import type { Cluster } from '../model/records.ts';
 import type { Clock } from '../ports/clock.ts';
 import { enrolLocalHost, ensureCluster } from '../nameserver/enrolment.ts';
 import type { HostApplication } from '../nameserver/enrolment.ts';
 import { createNameServer } from '../nameserver/name-server.ts';
 import type { CertificateIssuer } from '../nameserver/name-server.ts';
-import { createAuthority, openAuthority } from '../pki/authority.ts';
-import type { Authority } from '../pki/authority.ts';
-import { CredentialsHolder } from '../pki/credentials.ts';
-import type { Credentials } from '../pki/credentials.ts';
-import { hostUri, nameServerUri } from '../pki/identity.ts';
+import { hostUri } from '../pki/identity.ts';
 import { issuePass } from '../pki/pass.ts';
 import { issueTicket } from '../pki/ticket.ts';
 import { joinServerTlsOptions } from '../pki/tls.ts';
@@ -24,15 +19,13 @@ import { routes } from '../protocol/routes.ts';
 import { createServer } from '../protocol/server.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import type { Log } from '../agent/context.ts';
-import { closeServer, createTlsServer, endExpiredConnections, identifyCaller, listenLocally, listenOnPort } from './listeners.ts';
+import { openClusterAuthority } from './cluster-authority.ts';
+import type { ClusterAuthority } from './cluster-authority.ts';
+import { closeServer, createConnections, createTlsServer, identifyCaller, listenLocally, listenOnPort, watchConnections } from './listeners.ts';
 import { keepRenewed } from './renewal.ts';
 import type { Settings } from './settings.ts';
-import { loadJson, saveJson } from './state-directory.ts';
 
 const ticketMilliseconds = 10 * 60_000;
-
-/** The authority of the cluster: made once, before anything else of it exists. Its key never leaves this file. */
-const authorityFile = z.object({ cluster: clusterRecord, certificatePem: z.string(), privateKeyPem: z.string() });
 
 export interface NameServerProcessOptions {
   directory: string;
@@ -61,16 +54,16 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
   const { clock, log, settings, version } = options;
   await mkdir(options.directory, { recursive: true, mode: 0o700 });
   const store = openSqliteStore({ path: join(options.directory, 'store.db'), clock });
-  const { cluster, authority } = await openClusterAuthority(options);
-  const issueOwn = (): Promise<Credentials> => issueOwnCredentials(authority, cluster, settings);
-  const holder = new CredentialsHolder(await issueOwn());
+  const { certificateLifetimeMilliseconds } = settings;
+  const authority = await openClusterAuthority({ ...options, certificateLifetimeMilliseconds });
+  const { cluster, holder } = authority;
   const address = `${options.host}:${options.port}`;
   const onDefect = (error: unknown): void => log.error({ error: inspect(error) }, 'defect in the name server');
   const nameServer = await createNameServer({
     store,
     clock,
     random: randomBytes,
-    issuer: createIssuer(authority, cluster, holder, clock, settings),
+    issuer: createIssuer(authority, clock, certificateLifetimeMilliseconds),
     address,
     joinAddress: `${options.host}:${options.joinPort}`,
     sessionMilliseconds: settings.sessionMilliseconds,
@@ -79,13 +72,15 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     onDefect,
   });
   await ensureCluster(nameServer.context, cluster);
+  let denied: Denial[] = [];
+  const connections = createConnections({ holder, clock, denials: () => denied });
   const application = await createServer({
     routes,
     handlers: nameServer.handlers,
     identify: (request) => identifyCaller(request, { cluster: cluster.id, clock }),
     serverFactory: (handler) => {
       const server = createTlsServer(handler, holder);
-      endExpiredConnections(server, clock);
+      watchConnections(server, clock, connections);
       return server;
     },
     onDefect,
@@ -94,7 +89,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
   const joining = await createServer({
     routes: { join: routes.join },
     handlers: { join: nameServer.handlers.join },
-    identify: () => ({ caller: 'guest', host: null }),
+    identify: () => ({ caller: 'guest', host: null, certificate: null }),
     serverFactory: (handler) => {
       const server = createTlsServer(handler, holder, joinServerTlsOptions);
       // Anybody may connect here: few at once, and not for long.
@@ -113,7 +108,11 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
   const stopping = new AbortController();
   const running = Promise.all([
     nameServer.run(stopping.signal),
-    keepRenewed({ holder, clock, jitter: Math.random(), log, renew: issueOwn, signal: stopping.signal }),
+    keepRenewed({ holder, clock, jitter: Math.random(), log, renew: () => authority.renew(), signal: stopping.signal }),
+    nameServer.followDenials(stopping.signal, (denials) => {
+      denied = denials;
+      connections.recheck();
+    }),
   ]);
   log.info({ address, cluster: cluster.name }, 'name server is up');
   return {
@@ -129,43 +128,20 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
   };
 }
 
-async function openClusterAuthority(options: NameServerProcessOptions): Promise<{ cluster: Cluster; authority: Authority }> {
-  const path = join(options.directory, 'authority.json');
-  let file = await loadJson(path, authorityFile);
-  if (file === undefined) {
-    const cluster: Cluster = {
-      id: newIdentifier('clu'),
-      name: options.clusterName,
-      createdAt: new Date(options.clock.wallMilliseconds()).toISOString(),
-    };
-    file = { cluster, ...(await createAuthority({ clusterId: cluster.id, clusterName: cluster.name, clock: options.clock })) };
-    await saveJson(path, file);
-    options.log.info({ cluster: cluster.name, id: cluster.id }, 'made a new cluster and its authority');
-  }
-  return { cluster: file.cluster, authority: openAuthority(file, options.clock) };
-}
-
-/** The name server's own key lives in memory only: the authority is beside it, so a new one a start costs nothing. */
-async function issueOwnCredentials(authority: Authority, cluster: Cluster, settings: Settings): Promise<Credentials> {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', {
-    namedCurve: 'P-256',
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-  });
-  const certificatePem = await authority.issueForKey(publicKey, {
-    subjectUri: nameServerUri(cluster.id),
-    lifetimeMilliseconds: settings.certificateLifetimeMilliseconds,
-  });
-  return { certificatePem, privateKeyPem: privateKey, authorities: [authority.certificatePem] };
-}
-
-function createIssuer(authority: Authority, cluster: Cluster, holder: CredentialsHolder, clock: Clock, settings: Settings): CertificateIssuer {
+function createIssuer({ cluster, keeper, holder }: ClusterAuthority, clock: Clock, lifetimeMilliseconds: number): CertificateIssuer {
   return {
-    issueHostCertificate: (host, request) =>
-      authority.issueForRequest(request, { subjectUri: hostUri(cluster.id, host), lifetimeMilliseconds: settings.certificateLifetimeMilliseconds }),
-    authorities: () => [authority.certificatePem],
-    fingerprint: () => authority.fingerprint,
-    signTicket: (claims) => issueTicket(holder.current, { ...claims, expires: clock.wallMilliseconds() + ticketMilliseconds }),
+    issueHostCertificate: async (host, request) => {
+      const certificate = await keeper.signing.issueForRequest(request, { subjectUri: hostUri(cluster.id, host), lifetimeMilliseconds });
+      const { serialNumber, validToDate } = new X509Certificate(certificate);
+      return { certificate, serial: serialNumber, expiresAt: validToDate.toISOString() };
+    },
+    lifetimeMilliseconds,
+    authorities: () => keeper.certificates,
+    fingerprint: () => keeper.signing.fingerprint,
+    phase: () => keeper.phase,
+    rotation: { introduce: () => keeper.introduce(), promote: () => keeper.promote(), retire: () => keeper.retire() },
+    signTicket: (claims) =>
+      issueTicket(holder.current, { ...claims, id: newIdentifier('tkt'), expires: clock.wallMilliseconds() + ticketMilliseconds }),
     signPass: (claims) => issuePass(holder.current, claims),
   };
 }

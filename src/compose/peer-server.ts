@@ -4,14 +4,16 @@ import type https from 'node:https';
 import type { Socket } from 'node:net';
 import type { StreamSink, TransferServer } from '../agent/transfer-server.ts';
 import type { Log } from '../agent/context.ts';
+import type { Denial } from '../model/access.ts';
 import { SupercargoError, toSupercargoError } from '../model/errors.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { CredentialsHolder } from '../pki/credentials.ts';
+import type { LiveConnections } from '../pki/live-connections.ts';
 import { FrameWriter, framedProtocol } from '../protocol/framing.ts';
 import { parseSnapshotStreamPath, peerRoutes, ticketHeader } from '../protocol/peer-routes.ts';
 import { problemMediaType, toProblem } from '../protocol/problem.ts';
 import { createServer } from '../protocol/server.ts';
-import { closeServer, createTlsServer, endExpiredConnections, identifyCaller } from './listeners.ts';
+import { closeServer, createTlsServer, identifyCaller, watchConnections } from './listeners.ts';
 
 export interface PeerServer {
   server: https.Server;
@@ -25,6 +27,9 @@ interface PeerServerOptions {
   onStream: (sink: StreamSink) => void;
   holder: CredentialsHolder;
   cluster: string;
+  /** All of this process. */
+  connections: LiveConnections;
+  denials: () => Iterable<Denial>;
   clock: Clock;
   version: string;
   log: Log;
@@ -38,7 +43,7 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
     identify: (request) => identifyCaller(request, options),
     serverFactory: (handler) => {
       const server = createTlsServer(handler, options.holder);
-      endExpiredConnections(server, options.clock);
+      watchConnections(server, options.clock, options.connections);
       return server;
     },
     onDefect: (error) => options.log.error({ error: String(error) }, 'defect in the agent'),
@@ -60,13 +65,13 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
 }
 
 async function answerStream(request: IncomingMessage, socket: Socket, options: PeerServerOptions): Promise<void> {
-  const { host } = identifyCaller(request, options);
+  const caller = identifyCaller(request, options);
   const wanted = parseSnapshotStreamPath(request.url ?? '');
   if (wanted === null || request.method !== 'GET' || request.headers.upgrade !== framedProtocol)
     throw new SupercargoError('not-found', `There is no stream ${request.url}.`);
   const sink = new FrameWriter(socket);
   options.onStream(sink);
-  await options.transfers.stream({ ...wanted, ticket: String(request.headers[ticketHeader] ?? ''), caller: host }, sink);
+  await options.transfers.stream({ ...wanted, ticket: String(request.headers[ticketHeader] ?? ''), caller }, sink);
 }
 
 /** Nothing has been answered yet: a stream that breaks later is no error here. */

@@ -30,7 +30,7 @@ async function start(failures: number): Promise<{ clock: ManualClock; tries: num
     renew: async () => {
       tries.push(clock.monotonicMilliseconds());
       if (tries.length <= failures) throw new Error('the name server is away');
-      return issue();
+      holder.replace(await issue());
     },
     signal: controller.signal,
   });

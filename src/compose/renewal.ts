@@ -1,6 +1,6 @@
 import type { Clock } from '../ports/clock.ts';
-import { renewalTime } from '../pki/renewal.ts';
-import type { CredentialsHolder, Credentials } from '../pki/credentials.ts';
+import { nextRenewal } from '../pki/renewal.ts';
+import type { CredentialsHolder } from '../pki/credentials.ts';
 import type { Log } from '../agent/context.ts';
 
 const retryMilliseconds = 5000;
@@ -13,16 +13,17 @@ export async function keepRenewed(options: {
   clock: Clock;
   jitter: number;
   log: Log;
-  renew: () => Promise<Credentials>;
+  /** Puts new credentials into the holder. */
+  renew: () => Promise<void>;
   signal: AbortSignal;
 }): Promise<void> {
   const { holder, clock, signal } = options;
   while (!signal.aborted) {
-    const left = renewalTime(holder.current.certificatePem, options.jitter) - clock.wallMilliseconds();
+    const left = nextRenewal(holder.current, options.jitter) - clock.wallMilliseconds();
     let wait = Math.min(left, longestWaitMilliseconds);
     if (left <= 0) {
       try {
-        holder.replace(await options.renew());
+        await options.renew();
         options.log.info({}, 'certificate renewed');
         continue;
       } catch (error) {
@@ -30,6 +31,17 @@ export async function keepRenewed(options: {
         wait = retryMilliseconds;
       }
     }
-    await clock.sleep(wait, signal).catch(() => undefined);
+    await sleepUnlessChanged(options, wait);
   }
+}
+
+/** New authorities may make a renewal due. */
+async function sleepUnlessChanged(
+  { holder, clock, signal }: { holder: CredentialsHolder; clock: Clock; signal: AbortSignal },
+  wait: number,
+): Promise<void> {
+  const changed = new AbortController();
+  const stop = holder.onChange(() => changed.abort());
+  await clock.sleep(wait, AbortSignal.any([signal, changed.signal])).catch(() => undefined);
+  stop();
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
-export type Prefix = 'clu' | 'hst' | 'vol' | 'mov' | 'snp' | 'pol' | 'inv' | 'ses' | 'prj' | 'app' | 'grt' | 'usr' | 'dny' | 'pas';
+export type Prefix = 'clu' | 'hst' | 'vol' | 'mov' | 'snp' | 'pol' | 'inv' | 'ses' | 'prj' | 'app' | 'grt' | 'usr' | 'dny' | 'pas' | 'tkt';
 
 /** Makes the only randomness that identifiers need; a parameter so that the simulator can replay it. */
 export type RandomBytes = (length: number) => Uint8Array;

@@ -21,7 +21,7 @@ beforeEach(async () => {
   store = openSqliteStore({ path: ':memory:', clock });
   server = await TestNameServer.start(store, clock);
   await server.as(null).createApplication({ body: { project: 'default', name: 'web' } });
-  caller = { caller: 'operator', host: null };
+  caller = { caller: 'operator', host: null, certificate: null };
   app = await createServer({
     routes,
     handlers: server.handlers,
@@ -48,14 +48,14 @@ describe('a host', () => {
     method !== 'GET' && name !== 'createPass' && name !== 'acknowledgeAccess';
 
   it.each(Object.entries(accessRoutes).filter(isChange))('may not call %s', async (_, { method, path }) => {
-    caller = { caller: 'host', host: await server.addHost('h1') };
+    caller = { caller: 'host', host: await server.addHost('h1'), certificate: null };
     const url = path.replaceAll(/:\w+/g, 'default');
     expect(await ask(method, url, method === 'DELETE' ? undefined : {})).toEqual({ status: 403, code: 'forbidden' });
   });
 
   it('acknowledges for itself only, and nobody does who is none', async () => {
     expect(await ask('PUT', '/v1/access/acknowledgement', { revision: 0 })).toEqual({ status: 403, code: 'forbidden' });
-    caller = { caller: 'host', host: await server.addHost('h1') };
+    caller = { caller: 'host', host: await server.addHost('h1'), certificate: null };
     expect(await ask('PUT', '/v1/access/acknowledgement', { revision: 0, host: newIdentifier('hst') })).toMatchObject({ status: 400 });
     expect(await ask('PUT', '/v1/access/acknowledgement', { revision: 0 })).toMatchObject({ status: 200 });
   });

@@ -1,3 +1,5 @@
+import { denialRecord } from '../model/access.ts';
+import { requireUndenied } from '../model/deny-list.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { routes } from '../protocol/routes.ts';
 import type { Routes } from '../protocol/routes.ts';
@@ -9,8 +11,8 @@ type Call = (input: unknown, request: RequestContext) => Promise<unknown>;
 type Stream = (input: unknown, request: RequestContext) => AsyncIterable<unknown>;
 
 /**
- * The handlers, for hosts that belong to the cluster only: one that was removed still has a valid certificate, but is refused whatever it calls, and
- * what it is being told ends at its removal. A machine that joins anew gets a new identifier, also under its old name, and so inherits nothing.
+ * The handlers, for hosts that belong to the cluster and are not denied: one that was removed still has a valid certificate, but is refused whatever it
+ * calls, and what it is being told ends at its removal; so do, with their connections, streams of one that is denied. A machine that joins anew gets a new identifier, also under its old name, and so inherits nothing.
  */
 export function admitMembers(context: NameServerContext, handlers: Handlers<Routes>): Handlers<Routes> {
   const admitted = Object.entries(handlers).map(([name, handler]) => {
@@ -20,14 +22,21 @@ export function admitMembers(context: NameServerContext, handlers: Handlers<Rout
   return Object.fromEntries(admitted) as Handlers<Routes>;
 }
 
-function admitToCall({ store }: NameServerContext, call: Call): Call {
+function admitToCall(context: NameServerContext, call: Call): Call {
   return async (input, request) => {
-    if (request.host !== null && (await store.get(keys.host(request.host))) === undefined) throw removed();
+    if (request.host !== null && (await context.store.get(keys.host(request.host))) === undefined) throw removed();
+    await refuseDenied(context, request);
     return call(input, request);
   };
 }
 
-function admitToStream({ store }: NameServerContext, stream: Stream): Stream {
+/** @throws forbidden */
+async function refuseDenied({ repository }: NameServerContext, { host, certificate }: RequestContext): Promise<void> {
+  if (host !== null) requireUndenied(await repository.list(keys.denials, denialRecord), { host, certificate: certificate ?? '' });
+}
+
+function admitToStream(context: NameServerContext, stream: Stream): Stream {
+  const { store } = context;
   return async function* (input, request) {
     if (request.host === null) {
       yield* stream(input, request);
@@ -36,6 +45,7 @@ function admitToStream({ store }: NameServerContext, stream: Stream): Stream {
     const key = keys.host(request.host);
     const { entries, revision } = await store.list(key);
     if (entries.length === 0) throw removed();
+    await refuseDenied(context, request);
     const end = new AbortController();
     const signal = AbortSignal.any([request.signal, end.signal]);
     const watching = isDeleted(store.watch(key, revision, signal), key).then((deleted) => {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';
@@ -9,6 +8,7 @@ import { hashSecret, newJoinToken, parseJoinToken, secretMatches } from '../pki/
 import { splitAddress } from '../protocol/transport.ts';
 import type { JoinAnswer, Routes } from '../protocol/routes.ts';
 import type { Handlers } from '../protocol/server.ts';
+import { answerAgain, certificatesOf, issueAnew, issueNext, renewCertificate, sha256 } from './host-certificates.ts';
 import { callingHost } from './hosts.ts';
 import { findHost, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
@@ -30,11 +30,7 @@ export interface HostApplication {
   request: string;
 }
 
-type JoinApplication = HostApplication & { token: string };
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
-}
+type JoinApplication = HostApplication & { token: string; host?: string | undefined };
 
 export function enrolmentHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'createInvite' | 'join' | 'renewCertificate'> {
   const { repository, clock, issuer } = context;
@@ -53,19 +49,15 @@ export function enrolmentHandlers(context: NameServerContext): Pick<Handlers<Rou
     },
     join: async ({ body }) => {
       const applicant = newHost(context, body);
-      // Looked at first, so that a guest without a token costs nothing; then the certificate, so that a request that cannot be granted does
-      // not use the token up; then the token.
-      const { rejoins } = await checkInvite(context, repository, body);
-      const certificate = await issuer.issueHostCertificate(rejoins ?? applicant.id, body.request);
-      const host = await repository.transact((transaction) => spendInvite(context, transaction, body, applicant));
-      const own = host.id === (rejoins ?? applicant.id);
-      return joinAnswerOf(context, host, own ? certificate : await issuer.issueHostCertificate(host.id, body.request));
+      // Looked at first, so that a guest without a token costs nothing.
+      await checkInvite(context, repository, body);
+      const { host, certificate } = await repository.transact((transaction) => spendInvite(context, transaction, body, applicant));
+      return joinAnswerOf(context, host, certificate);
     },
-    renewCertificate: async ({ body }, request) => {
-      const id = callingHost(request);
-      await findHost(repository, id);
-      return { certificate: await issuer.issueHostCertificate(id, body.request), authorities: issuer.authorities() };
-    },
+    renewCertificate: async ({ body }, request) => ({
+      certificate: await renewCertificate(context, callingHost(request), request.certificate, body.request),
+      authorities: issuer.authorities(),
+    }),
   };
 }
 
@@ -89,17 +81,21 @@ export async function ensureCluster(context: NameServerContext, cluster: Cluster
  */
 export async function enrolLocalHost(context: NameServerContext, application: HostApplication, id: string | null): Promise<JoinAnswer> {
   const applicant = newHost(context, application);
-  const host = await context.repository.transact(async (transaction) => {
-    if (id !== null) return findHost(transaction, id);
-    // Enrolled by a start that was killed before it could keep its identity: it never had a session.
-    const named = await transaction.get(keys.hostName(applicant.name), nameEntry);
-    const unfinished = named === undefined ? undefined : await transaction.get(keys.host(named.id), hostRecord);
-    if (unfinished?.version === '') return unfinished;
-    await addHost(transaction, applicant);
-    return applicant;
+  const { host, certificate } = await context.repository.transact(async (transaction) => {
+    const enrolled = id === null ? await findOrAdd(transaction, applicant) : await findHost(transaction, id);
+    return { host: enrolled, certificate: await issueNext(context, transaction, enrolled.id, application.request) };
   });
   context.localHost = host.id;
-  return joinAnswerOf(context, host, await context.issuer.issueHostCertificate(host.id, application.request));
+  return joinAnswerOf(context, host, certificate);
+}
+
+async function findOrAdd(transaction: Transaction, applicant: Host): Promise<Host> {
+  // Enrolled by a start that was killed before it could keep its identity: it never had a session.
+  const named = await transaction.get(keys.hostName(applicant.name), nameEntry);
+  const unfinished = named === undefined ? undefined : await transaction.get(keys.host(named.id), hostRecord);
+  if (unfinished?.version === '') return unfinished;
+  await addHost(transaction, applicant);
+  return applicant;
 }
 
 function newHost(context: NameServerContext, application: HostApplication): Host {
@@ -135,20 +131,34 @@ async function checkInvite(context: NameServerContext, reader: Pick<Transaction,
   // A host that crashed before it could keep the answer asks again with the same key.
   const unspent = known && (invite.usedBy === null || invite.usedBy.requestHash === sha256(application.request));
   if (!unspent || Date.parse(invite.expiresAt) <= context.clock.wallMilliseconds()) {
-    throw new SupercargoError('invalid-token', 'The join token is wrong, was used, or has expired.', {
-      hint: 'Make a new one on the first host: supercargo invite',
+    throw invalidToken();
+  }
+  if (application.host !== undefined && application.host !== invite.rejoins) {
+    throw new SupercargoError('wrong-state', 'This host belongs to the cluster already, and the token is not for it.', {
+      hint: 'supercargo up runs it. To give it new keys, make a token for it on the first host: supercargo invite --host NAME',
     });
   }
   return invite;
 }
 
+function invalidToken(): SupercargoError {
+  return new SupercargoError('invalid-token', 'The join token is wrong, was used, or has expired.', {
+    hint: 'Make a new one on the first host: supercargo invite',
+  });
+}
+
 /**
- * Uses the token up for a new host, or for one that comes back under its old identity and so keeps its volumes.
- * @returns the host that the certificate is for
+ * Uses the token up for a new host, or for one that comes back under its old identity and so keeps its volumes. A request that cannot be granted does not
+ * use it up.
  */
-async function spendInvite(context: NameServerContext, transaction: Transaction, application: JoinApplication, applicant: Host): Promise<Host> {
+async function spendInvite(
+  context: NameServerContext,
+  transaction: Transaction,
+  application: JoinApplication,
+  applicant: Host,
+): Promise<{ host: Host; certificate: string }> {
   const invite = await checkInvite(context, transaction, application);
-  if (invite.usedBy !== null) return findHost(transaction, invite.usedBy.host);
+  if (invite.usedBy !== null) return answerJoinAgain(context, transaction, invite.usedBy.host, application.request);
   let host = applicant;
   if (invite.rejoins === null) await addHost(transaction, applicant);
   else {
@@ -157,7 +167,19 @@ async function spendInvite(context: NameServerContext, transaction: Transaction,
     transaction.record('host.rejoined', host.name, host.name, `Host "${host.name}" (${host.address}) got a new certificate.`);
   }
   transaction.put(keys.invite(invite.id), { ...invite, usedBy: { host: host.id, requestHash: sha256(application.request) } });
-  return host;
+  return { host, certificate: await issueAnew(context, transaction, host.id, application.request) };
+}
+
+/** @throws invalid-token if the host has renewed its certificate since: then it had its answer */
+async function answerJoinAgain(
+  context: NameServerContext,
+  transaction: Transaction,
+  id: string,
+  request: string,
+): Promise<{ host: Host; certificate: string }> {
+  const certificate = answerAgain(context, await certificatesOf(transaction, id), request);
+  if (certificate === undefined) throw invalidToken();
+  return { host: await findHost(transaction, id), certificate };
 }
 
 async function joinAnswerOf(context: NameServerContext, host: Host, certificate: string): Promise<JoinAnswer> {

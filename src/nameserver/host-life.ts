@@ -10,6 +10,7 @@ import { heldBy, planDrain } from '../planner/drain-plan.ts';
 import { strandedReplicas } from '../planner/replica-plan.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers } from '../protocol/server.ts';
+import { denyHost } from './host-certificates.ts';
 import { findHost } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { endMove } from './moves.ts';
@@ -172,7 +173,7 @@ async function abandonVolume({ repository }: NameServerContext, { id }: Volume, 
 
 /**
  * Takes the host out of all records at once, comparing every volume. It gets nothing new from before the look at them: a volume that is made there meanwhile would be
- * held by nobody. Whatever comes back under its certificate is refused (`admission.ts`).
+ * held by nobody. Whatever comes back under its certificate is refused (`admission.ts`), by the other hosts as well.
  */
 async function removeHost(context: NameServerContext, host: Host, lost: boolean, reason: string): Promise<void> {
   const { repository } = context;
@@ -188,6 +189,9 @@ async function removeHost(context: NameServerContext, host: Host, lost: boolean,
       if (lost) await requireSilence(transaction, host.id);
       if ((await findHost(transaction, host.id)).state !== 'draining') throw notEmpty(host, 'its draining was ended');
       for (const volume of volumes) if (hasTraceOf(volume, host.id)) putWithout(transaction, volume, host.id);
+      await denyHost(context, transaction, host.id, `Host "${host.name}" was removed.`);
+      transaction.delete(keys.certificate(host.id));
+      transaction.delete(keys.trust(host.id));
       transaction.delete(keys.host(host.id));
       transaction.delete(keys.hostName(host.name));
       transaction.delete(keys.session(host.id));

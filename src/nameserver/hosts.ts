@@ -7,6 +7,7 @@ import type { LeaseClaim } from '../protocol/protection-routes.ts';
 import type { HostView, Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import { z } from 'zod';
+import { newsFor, noteTrust } from './authority.ts';
 import { findHost, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
@@ -56,11 +57,12 @@ export function hostHandlers(context: NameServerContext): Pick<Handlers<Routes>,
           transaction.put(keys.session(id), { session: body.session, milliseconds }, body.session);
           if (session === undefined) transaction.record('host.up', host.name, host.name, `Host "${host.name}" is up.`);
         }
+        await noteTrust(transaction, id, body.trust);
         const changed = host.address !== body.address || host.version !== body.version || poolChanged(host.pool, body.pool);
         if (changed) transaction.put(keys.host(id), { ...host, address: body.address, version: body.version, pool: body.pool });
         return { sessionMilliseconds: milliseconds, leases: await confirmLeases(transaction, id, body.leases) };
       });
-      return { ...answer, time: repository.now() };
+      return { ...answer, authorities: newsFor(context, body.trust), time: repository.now() };
     },
   };
 }

@@ -1,6 +1,8 @@
 import { isOver } from '../model/placement.ts';
 import { moveRecord } from '../model/records.ts';
+import { takeSteps } from './authority.ts';
 import { runControllers } from './controllers.ts';
+import { pruneDenials } from './deny-list.ts';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
@@ -8,17 +10,21 @@ import { keys } from './repository.ts';
 /** Ended moves that are kept for people to look at. */
 const keptMoves = 500;
 const pruneIntervalMilliseconds = 60_000;
+const rotationIntervalMilliseconds = 2000;
 
 const retryMilliseconds = 2000;
 
 /** Runs beside the handlers until the signal fires: notices hosts that went away, prunes old records. A full disk, say, only delays it. */
 export async function runHousekeeping(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  await Promise.all([followSessions, pruneMoves, runControllers].map((chore) => persistently(context, signal, chore)));
+  await Promise.all(
+    [followSessions, pruneMoves, pruneDenyList, rotateAuthority, runControllers].map((chore) => persistently(context, signal, chore)),
+  );
 }
 
 type Chore = (context: NameServerContext, signal: AbortSignal) => Promise<void>;
 
-async function persistently(context: NameServerContext, signal: AbortSignal, chore: Chore): Promise<void> {
+/** Does a chore again whenever it ends, until the signal fires. */
+export async function persistently(context: NameServerContext, signal: AbortSignal, chore: Chore): Promise<void> {
   while (!signal.aborted) {
     try {
       await chore(context, signal);
@@ -54,5 +60,19 @@ async function pruneMoves({ store, repository, clock }: NameServerContext, signa
         surplus.map((move) => ({ delete: keys.move(move.id) })),
       );
     await clock.sleep(pruneIntervalMilliseconds, signal).catch(() => undefined);
+  }
+}
+
+async function pruneDenyList(context: NameServerContext, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await pruneDenials(context);
+    await context.clock.sleep(pruneIntervalMilliseconds, signal).catch(() => undefined);
+  }
+}
+
+async function rotateAuthority(context: NameServerContext, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await takeSteps(context);
+    await context.clock.sleep(rotationIntervalMilliseconds, signal).catch(() => undefined);
   }
 }

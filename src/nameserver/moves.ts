@@ -159,3 +159,11 @@ export async function endMove(context: NameServerContext, moveId: string, error:
   );
   return move;
 }
+
+/** What a denied host has begun cannot come to a good end: the other side is to know why. */
+export async function endMovesOfDenied(context: NameServerContext, host: string): Promise<void> {
+  const error = { code: 'forbidden', message: `Host "${await hostName(context.repository, host)}" is denied.`, hint: null };
+  for (const move of await context.repository.list(keys.moves, moveRecord)) {
+    if (!isOver(move) && (move.from === host || move.to === host)) await endMove(context, move.id, error, 'name server');
+  }
+}

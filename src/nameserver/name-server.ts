@@ -1,15 +1,20 @@
 import type { Handlers } from '../protocol/server.ts';
 import type { Routes } from '../protocol/routes.ts';
+import type { Denial } from '../model/access.ts';
 import { clusterRecord } from '../model/records.ts';
 import { SupercargoError } from '../model/errors.ts';
 import type { RandomBytes } from '../model/identifiers.ts';
+import type { RotationPhase } from '../pki/authority-keeper.ts';
 import type { PassClaims } from '../pki/pass.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
 import { admitMembers } from './admission.ts';
 import { applicationHandlers } from './applications.ts';
+import { authorityHandlers } from './authority.ts';
 import { classHandlers, ensureBuiltInClasses } from './classes.ts';
 import { enrolmentHandlers } from './enrolment.ts';
+import { followDenials } from './deny-list.ts';
+import { denialHandlers } from './denials.ts';
 import { eventHandlers } from './events.ts';
 import { grantHandlers } from './grants.ts';
 import { hostHandlers } from './hosts.ts';
@@ -19,22 +24,37 @@ import { ensureDefaultProject, projectHandlers } from './projects.ts';
 import { keys, Repository } from './repository.ts';
 import { protectionHandlers } from './protection.ts';
 import { revocationHandlers } from './revocation.ts';
-import { runHousekeeping } from './housekeeping.ts';
+import { persistently, runHousekeeping } from './housekeeping.ts';
 import { callOffRemovals } from './removal.ts';
 import { volumeHandlers } from './volumes.ts';
 import { watchHandlers } from './watch.ts';
 
 /** What the name server needs of the cluster's authority; it sees no key. */
 export interface CertificateIssuer {
-  /** Certificate (PEM) for the key in the request, which must be signed by that key. @throws invalid-request */
-  issueHostCertificate(host: string, requestPem: string): Promise<string>;
-  /** Certificates (PEM) of the authorities that all parts trust. */
+  /** A certificate for the key in the request, which must be signed by that key. @throws invalid-request */
+  issueHostCertificate(host: string, requestPem: string): Promise<IssuedCertificate>;
+  /** Life of what it issues. */
+  lifetimeMilliseconds: number;
+  /** Certificates (PEM) of the authorities that all parts trust; the first one signs. */
   authorities(): string[];
+  /** Of the one that signs. */
   fingerprint(): string;
+  /** How far one authority has taken the place of another. */
+  phase(): RotationPhase;
+  /** The steps of a rotation, each durable when its promise resolves; one that was taken already changes nothing. */
+  rotation: { introduce(): Promise<void>; promote(): Promise<void>; retire(): Promise<void> };
   /** A compact signed ticket. */
   signTicket(claims: TicketClaims): Promise<string>;
   /** A compact signed pass. */
   signPass(claims: PassClaims): Promise<string>;
+}
+
+export interface IssuedCertificate {
+  /** PEM. */
+  certificate: string;
+  /** Hexadecimal in capital letters. */
+  serial: string;
+  expiresAt: string;
 }
 
 export interface TicketClaims {
@@ -75,6 +95,8 @@ export interface NameServer {
   context: NameServerContext;
   /** Watches sessions and prunes old records until the signal fires. */
   run(signal: AbortSignal): Promise<void>;
+  /** Tells the deny list, now and after each change, until the signal fires: for whoever holds connections. */
+  followDenials(signal: AbortSignal, listener: (denials: Denial[]) => void): Promise<void>;
 }
 
 /** Assembles the name server over its store: decisions and records, no sockets. */
@@ -105,7 +127,10 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...applicationHandlers(context),
       ...grantHandlers(context),
       ...revocationHandlers(context),
+      ...denialHandlers(context),
+      ...authorityHandlers(context),
     }),
     run: (signal) => runHousekeeping(context, signal),
+    followDenials: (signal, listener) => persistently(context, signal, () => followDenials(context, signal, listener)),
   };
 }

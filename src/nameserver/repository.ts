@@ -24,6 +24,8 @@ export const keys = {
   grants: 'state/grants/',
   denial: (id: string) => `state/denials/${id}`,
   denials: 'state/denials/',
+  certificate: (host: string) => `certificates/${host}`,
+  trust: (host: string) => `trust/${host}`,
   hostName: (name: string) => `names/hosts/${name}`,
   volumeName: (name: string) => `names/volumes/${name}`,
   projectName: (name: string) => `names/projects/${name}`,

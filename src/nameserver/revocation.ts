@@ -5,6 +5,7 @@ import { hostRecord } from '../model/records.ts';
 import type { Acknowledgement } from '../protocol/access-routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import type { Routes } from '../protocol/routes.ts';
+import { certificatesOf, lastExpiry } from './host-certificates.ts';
 import { actorName, callingHost, hostViewOf } from './hosts.ts';
 import { applicationTitle, findApplication, findGrant, findHost } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
@@ -83,8 +84,16 @@ function acknowledgementHandlers(context: NameServerContext): Pick<Handlers<Rout
         hosts.map(async (host): Promise<Acknowledgement> => {
           const { status } = await hostViewOf(context, host);
           const known = await repository.get(keys.acknowledgement(host.id), acknowledgementRecord);
+          const certificates = await certificatesOf(repository, host.id);
           const acknowledged = known !== undefined && known.revision >= query.revision;
-          return { host: host.id, name: host.name, status, revision: known?.revision ?? null, acknowledged, certificateEndsAt: null };
+          return {
+            host: host.id,
+            name: host.name,
+            status,
+            revision: known?.revision ?? null,
+            acknowledged,
+            certificateEndsAt: certificates === undefined ? null : lastExpiry(certificates),
+          };
         }),
       );
       return { items: items.sort((a, b) => a.name.localeCompare(b.name)) };

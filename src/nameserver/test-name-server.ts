@@ -1,11 +1,29 @@
 import { newIdentifier } from '../model/identifiers.ts';
+import type { AuthorityKeeper } from '../pki/authority-keeper.ts';
 import type { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import { enrolLocalHost, ensureCluster } from './enrolment.ts';
 import { createNameServer } from './name-server.ts';
-import type { NameServer, NameServerContext } from './name-server.ts';
+import type { IssuedCertificate, NameServer, NameServerContext } from './name-server.ts';
+
+export const testLifetimeMilliseconds = 86_400_000;
+let issued = 0;
+
+function issueForTest(host: string, clock: ManualClock): IssuedCertificate {
+  issued += 1;
+  const expiresAt = new Date(clock.wallMilliseconds() + testLifetimeMilliseconds).toISOString();
+  return { certificate: `certificate of ${host}`, serial: issued.toString(16).toUpperCase().padStart(32, '4'), expiresAt };
+}
+
+interface TestOptions {
+  sessionMilliseconds?: number;
+  /** Without, there is no authority to speak of. */
+  rotation?: AuthorityKeeper;
+}
+
+const noRotation = { introduce: async () => undefined, promote: async () => undefined, retire: async () => undefined };
 
 /** A name server for tests, over a store of the test's choice, whose handlers are called as whoever is named. */
 export class TestNameServer {
@@ -22,16 +40,19 @@ export class TestNameServer {
     this.clock = clock;
   }
 
-  static async start(store: Store, clock: ManualClock, options: { sessionMilliseconds?: number } = {}): Promise<TestNameServer> {
+  static async start(store: Store, clock: ManualClock, options: TestOptions = {}): Promise<TestNameServer> {
     const defects: unknown[] = [];
     const server = await createNameServer({
       store,
       clock,
       random: (length) => Buffer.from(newIdentifier('vol').slice(4), 'hex').subarray(0, length),
       issuer: {
-        issueHostCertificate: async (host) => `certificate of ${host}`,
-        authorities: () => ['authority'],
+        issueHostCertificate: async (host) => issueForTest(host, clock),
+        lifetimeMilliseconds: testLifetimeMilliseconds,
+        authorities: () => options.rotation?.certificates ?? ['authority'],
         fingerprint: () => 'fingerprint',
+        phase: () => options.rotation?.phase ?? 'none',
+        rotation: options.rotation ?? noRotation,
         signTicket: async (claims) => JSON.stringify(claims),
         signPass: async (claims) => JSON.stringify(claims),
       },
@@ -66,10 +87,14 @@ export class TestNameServer {
   }
 
   /** The handlers as one caller sees them: a host by its identifier, or the operator. */
-  as(host: string | null, options: { signal?: AbortSignal; ifMatch?: string; onEntityTag?: (tag: string) => void } = {}): Calls {
+  as(
+    host: string | null,
+    options: { certificate?: string; signal?: AbortSignal; ifMatch?: string; onEntityTag?: (tag: string) => void } = {},
+  ): Calls {
     const context: RequestContext = {
       caller: host === null ? 'operator' : 'host',
       host,
+      certificate: options.certificate ?? null,
       signal: options.signal ?? new AbortController().signal,
       ifMatch: options.ifMatch,
       setEntityTag: options.onEntityTag ?? (() => undefined),

@@ -71,7 +71,7 @@ describe('a watch', () => {
     const application = { id: newIdentifier('app'), project: project.id, name: 'web', privileged: false, createdAt: at, revocation: null };
     const right = { application: application.id, volume: null, mode: 'read-only', from: at, until: null, reason: 'r', actor: 'operator' };
     const grant = { id: newIdentifier('grt'), ...right, createdAt: at, revocation: null };
-    const denial = { id: newIdentifier('dny'), subject: 'host', value: h1, reason: 'r', actor: 'operator', at, until: at };
+    const denial = { id: newIdentifier('dny'), subject: 'host', value: newIdentifier('hst'), reason: 'r', actor: 'operator', at, until: at };
     await repository.transact(async (transaction) => {
       transaction.put(keys.project(project.id), project);
       transaction.put(keys.application(application.id), application);

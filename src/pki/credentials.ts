@@ -3,7 +3,7 @@ export interface Credentials {
   certificatePem: string;
   /** A secret. */
   privateKeyPem: string;
-  /** Certificates of the cluster's authorities, at least one; two while one replaces the other. */
+  /** Certificates of the cluster's authorities, at least one; two while one replaces the other. The first one signs. */
   authorities: readonly string[];
 }
 

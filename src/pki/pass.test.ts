@@ -35,9 +35,7 @@ const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).to
 const certificateOf = ({ certificatePem }: Credentials): string => new X509Certificate(certificatePem).raw.toString('base64');
 
 function sign(payload: unknown, header: { typ?: string; x5c?: string[] }, { privateKeyPem }: Credentials): Promise<string> {
-  return new CompactSign(Buffer.from(JSON.stringify(payload)))
-    .setProtectedHeader({ alg: 'ES256', ...header })
-    .sign(createPrivateKey(privateKeyPem));
+  return new CompactSign(Buffer.from(JSON.stringify(payload))).setProtectedHeader({ alg: 'ES256', ...header }).sign(createPrivateKey(privateKeyPem));
 }
 
 describe('a pass', () => {
@@ -99,7 +97,8 @@ describe('a pass', () => {
 
   it('never counts as a ticket, nor a ticket as a pass', async () => {
     const [source, destination] = [claims.host, newIdentifier('hst')];
-    const ticketClaims = { move: newIdentifier('mov'), volume: newIdentifier('vol'), epoch: 1, source, destination, expires: claims.expires };
+    const subject = { id: newIdentifier('tkt'), move: newIdentifier('mov'), volume: newIdentifier('vol') };
+    const ticketClaims = { ...subject, epoch: 1, source, destination, expires: claims.expires };
     const ticket = await issueTicket(nameServer, ticketClaims);
     await expect(verifyPass(ticket, expectations)).rejects.toMatchObject(refusal('not signed'));
     await expect(verifyTicket(await issuePass(nameServer, claims), { ...expectations, source, destination })).rejects.toMatchObject(

@@ -18,7 +18,8 @@ beforeAll(async () => {
   cluster = await createTestCluster(clock);
   nameServer = await cluster.credentialsFor(cluster.nameServer);
   const [source, destination] = [newIdentifier('hst'), newIdentifier('hst')];
-  claims = { move: newIdentifier('mov'), volume: newIdentifier('vol'), epoch: 3, source, destination, expires: clock.wallMilliseconds() + 60_000 };
+  const [id, move, volume] = [newIdentifier('tkt'), newIdentifier('mov'), newIdentifier('vol')];
+  claims = { id, move, volume, epoch: 3, source, destination, expires: clock.wallMilliseconds() + 60_000 };
   expectations = { authorities: nameServer.authorities, clock, source, destination };
 });
 

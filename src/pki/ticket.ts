@@ -7,6 +7,7 @@ import { readStatement, signStatement } from './statement.ts';
 import type { StatementKind } from './statement.ts';
 
 const ticketClaims = z.strictObject({
+  id: identifier.describe('Each ticket begins one transfer.'),
   move: identifier,
   volume: identifier,
   epoch: z.int().nonnegative(),

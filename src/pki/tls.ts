@@ -47,6 +47,8 @@ export interface ClientTlsOptions {
   authorities?: readonly string[];
   /** Who must be on the other side; host names and addresses count for nothing. */
   expectedIdentity: Identity;
+  /** Throws if the certificate of the other side does not count, for another reason than whose it is. */
+  check?: (certificate: X509Certificate) => void;
 }
 
 /**
@@ -54,14 +56,14 @@ export interface ClientTlsOptions {
  * only: use one agent for one expected identity.
  */
 export function clientTlsOptions(options: ClientTlsOptions): tls.ConnectionOptions & { maxCachedSessions: 0 } {
-  const { credentials, expectedIdentity } = options;
+  const { credentials } = options;
   return {
     ...common,
     ...(credentials && { key: credentials.privateKeyPem, cert: credentials.certificatePem }),
     ca: trusted(options.authorities ?? credentials?.authorities ?? []),
     rejectUnauthorized: true,
     maxCachedSessions: 0,
-    checkServerIdentity: (_hostname, certificate) => identityError(certificate.raw, expectedIdentity),
+    checkServerIdentity: (_hostname, certificate) => identityError(certificate.raw, options),
   };
 }
 
@@ -116,9 +118,11 @@ function trusted(authorities: readonly string[]): string[] {
   return [...authorities];
 }
 
-function identityError(der: Buffer, expected: Identity): Error | undefined {
+function identityError(der: Buffer, { expectedIdentity: expected, check }: ClientTlsOptions): Error | undefined {
   try {
-    const shown = identityUri(identityOf(new X509Certificate(der)));
+    const certificate = new X509Certificate(der);
+    const shown = identityUri(identityOf(certificate));
+    check?.(certificate);
     if (shown === identityUri(expected)) return undefined;
     return new SupercargoError('unauthenticated', `Expected ${identityUri(expected)}, but ${shown} answered.`, {
       hint: 'An address has been given to another host, or somebody is in between.',

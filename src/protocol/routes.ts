@@ -18,6 +18,7 @@ import {
   volumeUse,
 } from '../model/records.ts';
 import { accessRoutes } from './access-routes.ts';
+import { certificateRoutes, trustReport } from './certificate-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { defineRoutes } from './route.ts';
 
@@ -77,6 +78,7 @@ export const joinBody = z.strictObject({
   name: z.string(),
   address: z.string().max(256),
   request: z.string().max(8192).describe('Certificate request (PEM) for a key that was made on the host.'),
+  host: identifier.optional().describe('Which host of the cluster it is already: the token must then be for it.'),
 });
 export const joinAnswer = z.object({
   cluster: clusterRecord,
@@ -108,7 +110,10 @@ export const routes = defineRoutes({
     callers: ['operator'],
     body: z.strictObject({
       lifetimeMilliseconds: z.int().min(1000).max(86_400_000).default(600_000),
-      host: z.string().optional().describe('A host of the cluster whose certificate ran out: it comes back under its identity.'),
+      host: z
+        .string()
+        .optional()
+        .describe('A host of the cluster whose certificate ran out, or that is denied: it comes back under its identity, with new keys.'),
     }),
     response: z.object({ token: z.string(), expiresAt: timestamp, joinAddress: z.string(), fingerprint: z.string() }),
   },
@@ -142,11 +147,13 @@ export const routes = defineRoutes({
       version: z.string().max(64),
       pool: poolReport.nullable(),
       leases: z.array(leaseClaim).max(100_000).default([]).describe('Volumes that the host holds and will stop using when its lease ends.'),
+      trust: trustReport.optional(),
     }),
     response: z.object({
       sessionMilliseconds: z.int(),
       time: timestamp.describe('The clock of the name server.'),
       leases: z.array(leaseClaim).describe('Those that it may go on with, for sessionMilliseconds from the sending of this request.'),
+      authorities: z.array(z.string()).default([]).describe('PEM, the one that signs first; empty if they are those that the host trusts.'),
     }),
   },
 
@@ -365,6 +372,7 @@ export const routes = defineRoutes({
   },
   ...protectionRoutes,
   ...accessRoutes,
+  ...certificateRoutes,
 
   watch: {
     method: 'GET',

@@ -72,7 +72,7 @@ async function start(): Promise<void> {
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'supercargo-http-'));
   socketPath = join(directory, 's');
-  caller = { caller: 'operator', host: null };
+  caller = { caller: 'operator', host: null, certificate: null };
   defects.length = 0;
   transport = unixTransport(socketPath, { title: 'The server', unreachable: 'host-unreachable', hint: 'Start it.' });
   await start();
@@ -145,9 +145,9 @@ describe('a route', () => {
   });
 
   it('is for its callers only, whatever the body', async () => {
-    caller = { caller: 'host', host: 'hst_1' };
+    caller = { caller: 'host', host: 'hst_1', certificate: null };
     expect(await raw('GET', '/v1/things/x')).toMatchObject({ status: 403, body: { code: 'forbidden' } });
-    caller = { caller: 'guest', host: null };
+    caller = { caller: 'guest', host: null, certificate: null };
     expect(await raw('PUT', '/v1/things', '{', { 'content-type': 'application/json' })).toMatchObject({ status: 403, body: { code: 'forbidden' } });
   });
 

@@ -13,6 +13,8 @@ export interface CallerIdentity {
   caller: Caller;
   /** Host identifier of a `host`, otherwise null. */
   host: string | null;
+  /** Serial number of the certificate that proved it, hexadecimal in capital letters; null if none did. */
+  certificate: string | null;
 }
 
 export interface RequestContext extends CallerIdentity {

@@ -1,6 +1,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { SupercargoError } from '../model/errors.ts';
 import type { ErrorCode } from '../model/errors.ts';
@@ -35,6 +36,8 @@ interface Peer {
   /** The code of the error when it does not answer. */
   unreachable: ErrorCode;
   hint: string;
+  /** Told of each connection that is opened. */
+  onConnection?: (socket: Socket) => void;
 }
 
 /** Speaks to a local socket. */
@@ -55,7 +58,10 @@ export function unixTransport(socketPath: string, peer: Peer): Transport {
 export function tlsTransport(address: string, tlsOptions: () => https.RequestOptions, peer: Peer): Transport {
   const { host, port } = splitAddress(address);
   const agent = new https.Agent({ keepAlive: true, maxCachedSessions: 0 });
-  const open: Open = (options) => https.request({ ...options, ...tlsOptions(), agent, host, port });
+  const open: Open = (options) => {
+    const request = https.request({ ...options, ...tlsOptions(), agent, host, port });
+    return request.on('socket', (socket) => peer.onConnection?.(socket));
+  };
   return {
     request: (request) => send(peer, request, open) as Promise<IncomingMessage>,
     stream: (request) => send(peer, framed(request), open),

@@ -168,6 +168,7 @@ async function callHandler(options: DirectTransportOptions, target: Served, requ
   const context: RequestContext = {
     caller: options.caller === null ? 'operator' : 'host',
     host: options.caller,
+    certificate: null,
     signal: gone.signal,
     ifMatch: request.headers?.['if-match'],
     setEntityTag: () => undefined,

@@ -30,6 +30,7 @@ export interface SimulationOptions {
 /** How often a condition is looked at, ever more rarely: time in between passes event by event all the same. Milliseconds. */
 const stepMilliseconds = { first: 20, most: 1000 };
 const sessionMilliseconds = 10_000;
+const ticketMilliseconds = 600_000;
 const takeoverMarginMilliseconds = 2000;
 const replicaGraceMilliseconds = 60_000;
 /** What is kept of the log for the report of a failure. Lines. */
@@ -114,10 +115,18 @@ export class SimulatedCluster {
       clock: incarnation.wrap(this.nameServerClock, 'monotonicMilliseconds', 'wallMilliseconds'),
       random: this.random.bytes,
       issuer: {
-        issueHostCertificate: async () => 'certificate',
+        issueHostCertificate: async () => ({ certificate: 'certificate', serial: '40', expiresAt: '2100-01-01T00:00:00Z' }),
+        lifetimeMilliseconds: 86_400_000,
         authorities: () => [],
         fingerprint: () => 'fingerprint',
-        signTicket: async (claims) => JSON.stringify(claims),
+        phase: () => 'none',
+        rotation: { introduce: async () => undefined, promote: async () => undefined, retire: async () => undefined },
+        signTicket: async (claims) =>
+          JSON.stringify({
+            ...claims,
+            id: newIdentifier('tkt', this.random.bytes),
+            expires: this.nameServerClock.wallMilliseconds() + ticketMilliseconds,
+          }),
         signPass: async (claims) => JSON.stringify(claims),
       },
       address: 'ns:1',

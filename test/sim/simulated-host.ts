@@ -1,5 +1,5 @@
 import { Agent } from '../../src/agent/agent.ts';
-import type { CrashPoint, Log } from '../../src/agent/context.ts';
+import type { CrashPoint, Log, TransferTicket } from '../../src/agent/context.ts';
 import { LocalState } from '../../src/agent/local-state.ts';
 import { SupercargoError } from '../../src/model/errors.ts';
 import type { Grant } from '../../src/model/grant.ts';
@@ -113,7 +113,13 @@ export class SimulatedHost {
         const snapshot = pathname.slice(pathname.lastIndexOf('/') + 1);
         const ticket = headers?.[ticketHeader] ?? '';
         await agent.transfers.stream(
-          { ticket, caller, snapshot, base: searchParams.get('base'), offset: Number(searchParams.get('offset')) },
+          {
+            ticket,
+            caller: { host: caller, certificate: null },
+            snapshot,
+            base: searchParams.get('base'),
+            offset: Number(searchParams.get('offset')),
+          },
           response,
         );
       },
@@ -175,10 +181,11 @@ export class SimulatedHost {
         return { transport, client: createClient(peerRoutes, transport) };
       },
       verifyTicket: async (ticket, destination) => {
-        const claims = JSON.parse(ticket) as { move: string; volume: string; epoch: number; source: string; destination: string };
+        const claims = JSON.parse(ticket) as TransferTicket;
         if (claims.source !== id || claims.destination !== destination) throw new SupercargoError('forbidden', 'The ticket is for other hosts.');
         return claims;
       },
+      trust: { report: () => ({ authorities: [], issuer: null }), follow: async () => undefined },
       mountDirectory,
       mountDeadlineMilliseconds: 100_000,
       fence: fenceIn(incarnation, this.#onMachine),

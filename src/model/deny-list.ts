@@ -1,0 +1,34 @@
+import type { Denial } from './access.ts';
+import { SupercargoError } from './errors.ts';
+
+/** Whom a certificate speaks for, and which one it is. */
+export interface Bearer {
+  /** null for the name server. */
+  host: string | null;
+  /** Serial number, hexadecimal in capital letters. */
+  certificate: string;
+}
+
+/** The entry of the deny list that a bearer falls under, if there is one. Whether its time is over is for those who prune the list. */
+export function denialOf(denials: Iterable<Denial>, { host, certificate }: Bearer): Denial | undefined {
+  for (const denial of denials) {
+    if (denial.subject === 'host' && denial.value === host) return denial;
+    if (denial.subject === 'certificate' && denial.value === certificate) return denial;
+  }
+  return undefined;
+}
+
+/** @throws forbidden with the reason, and what to do about it */
+export function requireUndenied(denials: Iterable<Denial>, bearer: Bearer): void {
+  const denial = denialOf(denials, bearer);
+  if (denial === undefined) return;
+  const what = denial.subject === 'certificate' ? 'certificate' : 'host';
+  throw new SupercargoError('forbidden', `This ${what} is denied since ${denial.at}: ${denial.reason}`, {
+    hint: 'If that was not meant: supercargo host readmit, or supercargo invite --host, on the host of the name server.',
+  });
+}
+
+/** Serial numbers are written in many ways; the records have one. */
+export function normalSerial(text: string): string {
+  return text.replaceAll(':', '').toUpperCase();
+}
