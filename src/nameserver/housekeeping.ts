@@ -3,6 +3,7 @@ import { moveRecord } from '../model/records.ts';
 import { takeSteps } from './authority.ts';
 import { runControllers } from './controllers.ts';
 import { pruneDenials } from './deny-list.ts';
+import { pruneGrants } from './grants.ts';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
@@ -16,9 +17,9 @@ const retryMilliseconds = 2000;
 
 /** Runs beside the handlers until the signal fires: notices hosts that went away, prunes old records. A full disk, say, only delays it. */
 export async function runHousekeeping(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  await Promise.all(
-    [followSessions, pruneMoves, pruneDenyList, rotateAuthority, runControllers].map((chore) => persistently(context, signal, chore)),
-  );
+  const prunings = [pruneMoves, pruneDenials, pruneGrants].map((prune) => repeatedly(pruneIntervalMilliseconds, prune));
+  const chores = [followSessions, ...prunings, repeatedly(rotationIntervalMilliseconds, takeSteps), runControllers];
+  await Promise.all(chores.map((chore) => persistently(context, signal, chore)));
 }
 
 type Chore = (context: NameServerContext, signal: AbortSignal) => Promise<void>;
@@ -49,30 +50,23 @@ async function followSessions({ store, repository }: NameServerContext, signal: 
   }
 }
 
-async function pruneMoves({ store, repository, clock }: NameServerContext, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    const moves = await repository.list(keys.moves, moveRecord);
-    const ended = moves.filter(isOver).sort((a, b) => (b.endedAt ?? '').localeCompare(a.endedAt ?? ''));
-    const surplus = ended.slice(keptMoves);
-    if (surplus.length > 0)
-      await store.transact(
-        [],
-        surplus.map((move) => ({ delete: keys.move(move.id) })),
-      );
-    await clock.sleep(pruneIntervalMilliseconds, signal).catch(() => undefined);
-  }
+/** Work that is done again so long after it was done. */
+function repeatedly(intervalMilliseconds: number, work: (context: NameServerContext) => Promise<void>): Chore {
+  return async (context, signal) => {
+    while (!signal.aborted) {
+      await work(context);
+      await context.clock.sleep(intervalMilliseconds, signal).catch(() => undefined);
+    }
+  };
 }
 
-async function pruneDenyList(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await pruneDenials(context);
-    await context.clock.sleep(pruneIntervalMilliseconds, signal).catch(() => undefined);
-  }
-}
-
-async function rotateAuthority(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await takeSteps(context);
-    await context.clock.sleep(rotationIntervalMilliseconds, signal).catch(() => undefined);
-  }
+async function pruneMoves({ store, repository }: NameServerContext): Promise<void> {
+  const moves = await repository.list(keys.moves, moveRecord);
+  const ended = moves.filter(isOver).sort((a, b) => (b.endedAt ?? '').localeCompare(a.endedAt ?? ''));
+  const surplus = ended.slice(keptMoves);
+  if (surplus.length === 0) return;
+  await store.transact(
+    [],
+    surplus.map((move) => ({ delete: keys.move(move.id) })),
+  );
 }
