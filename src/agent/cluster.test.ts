@@ -62,6 +62,12 @@ async function expectRestOn(holder: SimulatedHost): Promise<void> {
 }
 
 describe('a volume', () => {
+  it('is made in the project that is asked for', async () => {
+    const { id } = await cluster.resolve(cluster.operator.createProject({ body: { name: 'shop' } }));
+    await cluster.resolve(h2.agent.verbs.create({ name: 'orders', project: 'shop' }));
+    expect(await cluster.volume('orders')).toMatchObject({ project: id });
+  });
+
   it('follows its container from host to host, ten times round', async () => {
     for (let round = 0; round < 10; round += 1) for (const host of cluster.hosts) await use(host);
     await expectRestOn(h3);

@@ -10,7 +10,8 @@ import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
 import type { Repository } from './repository.ts';
 
-const checkpointMilliseconds = 10 * 60_000;
+/** How often the end of the log is signed, if it has grown. */
+export const checkpointMilliseconds = 10 * 60_000;
 const keptCheckpoints = 5000;
 
 /** How far the spool of a host has been taken over. */
@@ -59,14 +60,6 @@ async function readEntries(repository: Repository, { after, limit }: { after: nu
   const count = Math.max(0, Math.min(limit, head.sequence + 1 - from));
   const entries = await Promise.all(Array.from({ length: count }, (_, index) => repository.get(keys.auditEntry(from + index), auditEntry)));
   return entries.filter((entry) => entry !== undefined);
-}
-
-/** Signs the end of the log whenever it has grown, until the signal fires. */
-export async function keepCheckpoints(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await makeCheckpoint(context);
-    await context.clock.sleep(checkpointMilliseconds, signal).catch(() => undefined);
-  }
 }
 
 /** Signs the end of the log, if that was not done yet. */

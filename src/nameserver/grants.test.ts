@@ -4,6 +4,7 @@ import { newIdentifier } from '../model/identifiers.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
+import { pruneGrants } from './grants.ts';
 import { TestNameServer } from './test-name-server.ts';
 import type { Calls } from './test-name-server.ts';
 
@@ -143,5 +144,41 @@ describe('grants', () => {
     expect(await sorted({ project: 'default' })).toEqual([across, elsewhere].sort());
     expect(await sorted({ project: 'shop', volume: 'letters', application: 'shop/mail' })).toEqual([mail]);
     await expect(list({ volume: 'none' })).rejects.toMatchObject({ code: 'not-found' });
+  });
+});
+
+describe('old grants', () => {
+  const day = 86_400_000;
+
+  it('go a month after they ended, and at once with their volume', async () => {
+    const lasting = await grant();
+    const ended = await grant({ until: inSeconds(60), volume: 'letters' });
+    const revoked = await grant({ volume: null });
+    const bound = await grant({ volume: 'plain' });
+    await revoke(revoked.id);
+    await pruneGrants(server.context);
+    expect((await list({})).sort()).toEqual([lasting.id, ended.id, revoked.id, bound.id].sort());
+    await operator.removeVolume({ parameters: { volume: 'plain' } });
+    await pruneGrants(server.context);
+    expect((await list({})).sort()).toEqual([lasting.id, ended.id, revoked.id].sort());
+    server.clock.setWall(server.clock.wallMilliseconds() + 30 * day + 1);
+    await pruneGrants(server.context);
+    expect((await list({})).sort()).toEqual([lasting.id, ended.id].sort());
+    server.clock.setWall(server.clock.wallMilliseconds() + day);
+    await pruneGrants(server.context);
+    expect(await list({})).toEqual([lasting.id]);
+    expect((await store.list('names/grants/')).entries.map(({ value }) => value)).toEqual([{ id: lasting.id }]);
+  });
+
+  it('go by themselves', async () => {
+    await grant({ volume: 'plain' });
+    await operator.removeVolume({ parameters: { volume: 'plain' } });
+    const stop = new AbortController();
+    const running = server.run(stop.signal);
+    await server.clock.advance(0);
+    expect(await list({})).toEqual([]);
+    stop.abort();
+    await server.clock.advance(0);
+    await running;
   });
 });

@@ -13,6 +13,9 @@ import type { NameServerContext } from './name-server.ts';
 import { comeInto } from './newcomers.ts';
 import { keys } from './repository.ts';
 
+/** How long a grant that has ended is kept for people to look at, in milliseconds; the events tell of it for longer. */
+const keptMilliseconds = 30 * 86_400_000;
+
 type CreateBody = Parameters<Handlers<Routes>['createGrant']>[0]['body'];
 type Query = Parameters<Handlers<Routes>['listGrants']>[0]['query'];
 
@@ -105,4 +108,18 @@ function describe(grant: AccessGrant, title: string, volume: Volume | null): str
   const end = grant.until === null ? '' : ` until ${grant.until}`;
   const mode = grant.mode === 'read-only' ? 'read' : 'read and write';
   return `Application "${title}" may ${mode} ${what} from ${grant.from}${end} (${grant.id}). ${grant.reason}`;
+}
+
+/** Takes out grants that ended long ago, and those for volumes that are gone. */
+export async function pruneGrants({ repository, store, clock }: NameServerContext): Promise<void> {
+  const grants = await repository.list(keys.grants, grantRecord);
+  // Listed after the grants: the volume of a grant that was made in between is there.
+  const volumes = new Set((await repository.list(keys.volumes, volumeRecord)).map(({ id }) => id));
+  const isOld = ({ revocation, until }: AccessGrant): boolean =>
+    Date.parse(revocation?.at ?? until ?? repository.now()) < clock.wallMilliseconds() - keptMilliseconds;
+  const surplus = grants.filter((grant) => isOld(grant) || (grant.volume !== null && !volumes.has(grant.volume)));
+  if (surplus.length === 0) return;
+  const gone = new Set(surplus.map(({ id }) => id));
+  const requests = (await store.list(keys.grantRequestsOfAll)).entries.filter(({ value }) => gone.has(nameEntry.parse(value).id));
+  await store.transact([], [...surplus.map(({ id }) => ({ delete: keys.grant(id) })), ...requests.map(({ key }) => ({ delete: key }))]);
 }

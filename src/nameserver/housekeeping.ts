@@ -1,11 +1,13 @@
 import { isOver } from '../model/placement.ts';
 import { moveRecord } from '../model/records.ts';
-import { keepCheckpoints } from './audit.ts';
+import { checkpointMilliseconds, makeCheckpoint } from './audit.ts';
 import { takeSteps } from './authority.ts';
 import { runControllers } from './controllers.ts';
 import { pruneDenials } from './deny-list.ts';
+import { pruneGrants } from './grants.ts';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
+import { refusalMilliseconds } from './refusals.ts';
 import { keys } from './repository.ts';
 
 /** Ended moves that are kept for people to look at. */
@@ -17,15 +19,14 @@ const retryMilliseconds = 2000;
 
 /** Runs beside the handlers until the signal fires: notices hosts that went away, prunes old records. A full disk, say, only delays it. */
 export async function runHousekeeping(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  await Promise.all(
-    [followSessions, pruneMoves, pruneDenyList, rotateAuthority, keepCheckpoints, recordRefusals, runControllers].map((chore) =>
-      persistently(context, signal, chore),
-    ),
-  );
-}
-
-function recordRefusals(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  return context.refusals.keepRecorded(context, signal);
+  const prunings = [pruneMoves, pruneDenials, pruneGrants].map((prune) => repeatedly(pruneIntervalMilliseconds, prune));
+  const watching = [
+    repeatedly(rotationIntervalMilliseconds, takeSteps),
+    repeatedly(checkpointMilliseconds, makeCheckpoint),
+    repeatedly(refusalMilliseconds, (known) => known.refusals.record(known)),
+  ];
+  const chores = [followSessions, ...prunings, ...watching, runControllers];
+  await Promise.all(chores.map((chore) => persistently(context, signal, chore)));
 }
 
 type Chore = (context: NameServerContext, signal: AbortSignal) => Promise<void>;
@@ -56,30 +57,23 @@ async function followSessions({ store, repository }: NameServerContext, signal: 
   }
 }
 
-async function pruneMoves({ store, repository, clock }: NameServerContext, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    const moves = await repository.list(keys.moves, moveRecord);
-    const ended = moves.filter(isOver).sort((a, b) => (b.endedAt ?? '').localeCompare(a.endedAt ?? ''));
-    const surplus = ended.slice(keptMoves);
-    if (surplus.length > 0)
-      await store.transact(
-        [],
-        surplus.map((move) => ({ delete: keys.move(move.id) })),
-      );
-    await clock.sleep(pruneIntervalMilliseconds, signal).catch(() => undefined);
-  }
+/** Work that is done again so long after it was done. */
+function repeatedly(intervalMilliseconds: number, work: (context: NameServerContext) => Promise<void>): Chore {
+  return async (context, signal) => {
+    while (!signal.aborted) {
+      await work(context);
+      await context.clock.sleep(intervalMilliseconds, signal).catch(() => undefined);
+    }
+  };
 }
 
-async function pruneDenyList(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await pruneDenials(context);
-    await context.clock.sleep(pruneIntervalMilliseconds, signal).catch(() => undefined);
-  }
-}
-
-async function rotateAuthority(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await takeSteps(context);
-    await context.clock.sleep(rotationIntervalMilliseconds, signal).catch(() => undefined);
-  }
+async function pruneMoves({ store, repository }: NameServerContext): Promise<void> {
+  const moves = await repository.list(keys.moves, moveRecord);
+  const ended = moves.filter(isOver).sort((a, b) => (b.endedAt ?? '').localeCompare(a.endedAt ?? ''));
+  const surplus = ended.slice(keptMoves);
+  if (surplus.length === 0) return;
+  await store.transact(
+    [],
+    surplus.map((move) => ({ delete: keys.move(move.id) })),
+  );
 }

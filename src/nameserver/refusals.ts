@@ -5,7 +5,7 @@ import type { NameServerContext } from './name-server.ts';
 import { keys } from './repository.ts';
 
 /** How often refusals are put down: those that are alike in between become one entry. */
-const intervalMilliseconds = 1000;
+export const refusalMilliseconds = 1000;
 /** Different refusals that are kept apart in one interval; an attacker can make many. */
 const keptApart = 200;
 
@@ -28,14 +28,7 @@ export class Refusals {
     this.#pending.set('', { ...further, times: further.times + 1 });
   }
 
-  /** Puts down what has come up, until the signal fires. */
-  async keepRecorded(context: NameServerContext, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.record(context);
-      await context.clock.sleep(intervalMilliseconds, signal).catch(() => undefined);
-    }
-  }
-
+  /** Puts down what has come up. */
   async record({ repository }: NameServerContext): Promise<void> {
     const pending = [...this.#pending.values()];
     this.#pending = new Map();

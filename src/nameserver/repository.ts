@@ -34,6 +34,7 @@ export const keys = {
   applicationName: (project: string, name: string) => `names/applications/${project}/${name}`,
   grantRequest: (application: string, digest: string) => `names/grants/${application}/${digest}`,
   grantRequests: (application: string) => `names/grants/${application}/`,
+  grantRequestsOfAll: 'names/grants/',
   newcomer: (owner: string) => `newcomers/${owner}`,
   acknowledgement: (host: string) => `acknowledgements/${host}`,
   acknowledgements: 'acknowledgements/',

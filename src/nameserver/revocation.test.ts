@@ -96,6 +96,7 @@ describe('a revocation', () => {
 
 describe('an acknowledgement', () => {
   it('is of a revision and all before it, host by host', async () => {
+    const expiry = new Date(server.clock.wallMilliseconds() + server.context.issuer.lifetimeMilliseconds).toISOString();
     const { revision } = await revoke('now');
     expect(await acknowledged(revision)).toEqual([]);
     await acknowledge(h1, revision);
@@ -103,7 +104,7 @@ describe('an acknowledgement', () => {
     expect(await acknowledged(revision)).toEqual(['h1']);
     expect(await acknowledged(revision - 1)).toEqual(['h1', 'h2']);
     expect((await operator.listAcknowledgements({ query: { revision } })).items).toMatchObject([
-      { host: h1, name: 'h1', status: 'down', revision, acknowledged: true },
+      { host: h1, name: 'h1', status: 'down', revision, acknowledged: true, certificateEndsAt: expiry },
       { host: h2, name: 'h2', status: 'down', revision: revision - 1, acknowledged: false },
     ]);
   });

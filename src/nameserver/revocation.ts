@@ -85,9 +85,15 @@ function acknowledgementHandlers(context: NameServerContext): Pick<Handlers<Rout
           const { status } = await hostViewOf(context, host);
           const known = await repository.get(keys.acknowledgement(host.id), acknowledgementRecord);
           const certificates = await certificatesOf(repository, host.id);
-          const certificateEndsAt = certificates === undefined ? null : lastExpiry(certificates);
           const acknowledged = known !== undefined && known.revision >= query.revision;
-          return { host: host.id, name: host.name, status, revision: known?.revision ?? null, acknowledged, certificateEndsAt };
+          return {
+            host: host.id,
+            name: host.name,
+            status,
+            revision: known?.revision ?? null,
+            acknowledged,
+            certificateEndsAt: certificates === undefined ? null : lastExpiry(certificates),
+          };
         }),
       );
       return { items: items.sort((a, b) => a.name.localeCompare(b.name)) };

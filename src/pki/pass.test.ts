@@ -97,15 +97,8 @@ describe('a pass', () => {
 
   it('never counts as a ticket, nor a ticket as a pass', async () => {
     const [source, destination] = [claims.host, newIdentifier('hst')];
-    const ticketClaims = {
-      id: newIdentifier('tkt'),
-      move: newIdentifier('mov'),
-      volume: newIdentifier('vol'),
-      epoch: 1,
-      source,
-      destination,
-      expires: claims.expires,
-    };
+    const subject = { id: newIdentifier('tkt'), move: newIdentifier('mov'), volume: newIdentifier('vol') };
+    const ticketClaims = { ...subject, epoch: 1, source, destination, expires: claims.expires };
     const ticket = await issueTicket(nameServer, ticketClaims);
     await expect(verifyPass(ticket, expectations)).rejects.toMatchObject(refusal('not signed'));
     await expect(verifyTicket(await issuePass(nameServer, claims), { ...expectations, source, destination })).rejects.toMatchObject(

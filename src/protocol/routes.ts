@@ -17,9 +17,9 @@ import {
   volumeRecord,
   volumeUse,
 } from '../model/records.ts';
+import { accessRoutes } from './access-routes.ts';
 import { auditRoutes } from './audit-routes.ts';
 import { certificateRoutes, trustReport } from './certificate-routes.ts';
-import { accessRoutes } from './access-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { defineRoutes } from './route.ts';
 import { userRoutes } from './user-routes.ts';
@@ -387,8 +387,8 @@ export const routes = defineRoutes({
   ...protectionRoutes,
   ...auditRoutes,
   ...userRoutes,
-  ...certificateRoutes,
   ...accessRoutes,
+  ...certificateRoutes,
 
   watch: {
     method: 'GET',

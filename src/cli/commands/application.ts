@@ -21,6 +21,7 @@ export function addApplicationCommands(program: Command, cli: Cli): void {
 
   app
     .command('add')
+    .alias('create')
     .description('make an application; asked again with the same options, it succeeds')
     .argument('<application>', 'PROJECT/NAME', applicationReference)
     .option('--privileged', 'its containers may be privileged, and so reach all that their host has')

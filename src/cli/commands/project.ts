@@ -26,7 +26,7 @@ export function addProjectCommands(program: Command, cli: Cli): void {
     .addHelpText('after', examples('supercargo project inspect shop'))
     .action((word: string) => inspectProject(cli, word));
 
-  withSettings(project.command('add').description('make a project; asked again with the same options, it succeeds'))
+  withSettings(project.command('add').alias('create').description('make a project; asked again with the same options, it succeeds'))
     .argument('<name>', 'name of the project', named('project'))
     .addHelpText('after', examples('supercargo project add shop', 'supercargo project add shop --require-grants --quota-bytes 100G'))
     .action((name: string, options: SettingOptions) => addProject(cli, name, options));
