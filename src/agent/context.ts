@@ -1,5 +1,7 @@
 import type { RandomBytes } from '../model/identifiers.ts';
 import type { Host } from '../model/records.ts';
+import type { GuardedPlace } from '../planner/admission-plan.ts';
+import type { AuditSink } from '../ports/audit-sink.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ContainerEngine } from '../ports/container-engine.ts';
 import type { VolumeDriver } from '../ports/driver.ts';
@@ -10,6 +12,7 @@ import type { Client } from '../protocol/client.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Transport } from '../protocol/transport.ts';
+import type { AccessEnforcement } from './access-enforcement.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { Leases } from './leases.ts';
 import type { NameServerTime } from './name-server-time.ts';
@@ -31,6 +34,21 @@ export interface TransferTicket {
   destination: string;
 }
 
+/** What a verified pass says of the container that shows it. */
+export interface ContainerPass {
+  pass: string;
+  application: string;
+  uses: 'once' | 'many';
+  /** By the clock of the name server, milliseconds since 1970. */
+  expires: number;
+}
+
+/** Places on this host that containers keep away from; that of the engine's own data is known once the engine has been asked. */
+export interface GuardedPlaces {
+  all(): readonly GuardedPlace[];
+  noteEngineDirectory(path: string): Promise<void>;
+}
+
 export interface AgentOptions {
   self: { id: string; name: string };
   /** host:port under which other agents reach this one. */
@@ -48,6 +66,12 @@ export interface AgentOptions {
   connectToPeer(host: Host): { transport: Transport; client: Client<PeerRoutes> };
   /** The claims of a ticket that is for this host as the source and that destination. @throws forbidden */
   verifyTicket(ticket: string, destination: string): Promise<TransferTicket>;
+  /** What a pass says that counts on this host at this time of the name server (milliseconds since 1970). @throws forbidden */
+  verifyPass(pass: string, now: number): Promise<ContainerPass>;
+  audit: AuditSink;
+  guardedPlaces: GuardedPlaces;
+  /** The name by which the container engine knows our plugins. */
+  pluginName: string;
   /** Directory with one mount point a volume; its parents can be traversed by anyone. */
   mountDirectory: string;
   /** How long a mount call is held before it is answered with "still moving", in milliseconds. */
@@ -89,6 +113,7 @@ export interface AgentContext extends AgentOptions {
   view: ClusterView;
   leases: Leases;
   nameServerTime: NameServerTime;
+  enforcement: AccessEnforcement;
 }
 
 export function mountPointOf(context: Pick<AgentOptions, 'mountDirectory'>, volume: string): string {

@@ -6,7 +6,9 @@ import type { Host, Volume } from '../model/records.ts';
 import { sessionReference } from '../model/reference.ts';
 import type { SessionReference } from '../model/reference.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Store, StoreOperation } from '../ports/store.ts';
+import type { Store, StoreEntry, StoreOperation } from '../ports/store.ts';
+import { AccessView } from './access-view.ts';
+import { Admissions } from './admissions.ts';
 
 const referenceList = z.array(sessionReference);
 
@@ -25,17 +27,23 @@ export class LocalState {
   readonly #volumes = new Map<string, Volume>();
   readonly #names = new Map<string, string>();
   readonly #hosts = new Map<string, Host>();
+  /** Who may use what, as of that time. */
+  readonly access: AccessView;
+  /** Which containers were allowed to. */
+  readonly admissions: Admissions;
   #heardRevision = 0;
 
-  private constructor(store: Store, clock: Clock) {
+  private constructor(store: Store, clock: Clock, entries: readonly StoreEntry[]) {
     this.#store = store;
     this.#clock = clock;
+    this.access = new AccessView(store, entries);
+    this.admissions = new Admissions(store, entries);
   }
 
   /** Reads everything into memory. */
   static async open(store: Store, clock: Clock): Promise<LocalState> {
-    const state = new LocalState(store, clock);
     const { entries } = await store.list('');
+    const state = new LocalState(store, clock, entries);
     for (const { key, value } of entries) {
       const [kind, id = ''] = key.split('/');
       if (kind === 'heard') state.#heardRevision = z.int().parse(value);

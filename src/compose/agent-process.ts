@@ -1,8 +1,8 @@
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { chmod } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Agent } from '../agent/agent.ts';
-import type { AgentOptions, Log } from '../agent/context.ts';
+import type { AgentOptions, GuardedPlaces, Log } from '../agent/context.ts';
 import { LocalState } from '../agent/local-state.ts';
 import { createDockerPlugin } from '../docker-plugin/server.ts';
 import { listenOnPluginSocket } from '../docker-plugin/socket.ts';
@@ -14,6 +14,7 @@ import { CredentialsHolder } from '../pki/credentials.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import type { Identity } from '../pki/identity.ts';
 import { createKeyAndRequest } from '../pki/request.ts';
+import { verifyPass } from '../pki/pass.ts';
 import { verifyTicket } from '../pki/ticket.ts';
 import { clientTlsOptions } from '../pki/tls.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -31,6 +32,7 @@ import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
 import { keepDiscovered } from './engine-discovery.ts';
 import { createCrashPoint, createStreamCorruption } from './fault-injection.ts';
+import { createGuardedPlaces } from './guarded-places.ts';
 import { startGuardians } from './guardians.ts';
 import type { Guardians } from './guardians.ts';
 import { closeServer, listenOnPort } from './listeners.ts';
@@ -69,7 +71,8 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   if (settings.acceptOlderNameServer) await state.acceptOlderRevision();
   const driver = createDriver(options);
   const guardians = startGuardians({ directory, runDirectory: options.runDirectory, driver, clock, log });
-  const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine, driver, guardians }));
+  const guardedPlaces = await createGuardedPlaces(options);
+  const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine, driver, guardians, guardedPlaces }));
   await agent.start();
   await chmod(directory.pool, 0o700);
   const peerServer = await createPeerServer({
@@ -91,7 +94,10 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
     ...(await agent.status()),
   });
   const local = await listenForOperator({ socketPath: options.socketPath, handlers: { getStatus: status }, nameServer, version });
-  const plugin = await listenOnPluginSocket(createDockerPlugin({ verbs: agent.verbs, log }), options.pluginSocket);
+  const plugin = await listenOnPluginSocket(
+    createDockerPlugin({ verbs: agent.verbs, gate: agent.gate, engine, driver: pluginName(options), log }),
+    options.pluginSocket,
+  );
   const stopping = new AbortController();
   const renewing = keepRenewed({
     holder,
@@ -129,10 +135,11 @@ function agentOptions(
     engine: ContainerEngine;
     driver: VolumeDriver;
     guardians: Guardians;
+    guardedPlaces: GuardedPlaces;
   },
 ): AgentOptions {
   const { directory, host, clock, log, settings, version } = options;
-  const { state, client, holder, peers, engine, driver, guardians } = parts;
+  const { state, client, holder, peers, engine, driver, guardians, guardedPlaces } = parts;
   const warn = (message: string): void => log.warn({}, message);
   return {
     self: { id: host.id, name: host.name },
@@ -150,10 +157,19 @@ function agentOptions(
     nameServer: client,
     connectToPeer: (peer) => peers.connect(peer),
     verifyTicket: (ticket, destination) => verifyTicket(ticket, { authorities: holder.current.authorities, clock, source: host.id, destination }),
+    verifyPass: (pass, now) => verifyPass(pass, { authorities: holder.current.authorities, clock: { wallMilliseconds: () => now }, host: host.id }),
+    audit: { record: (entry) => log.info({ audit: entry }, 'access') },
+    guardedPlaces,
+    pluginName: pluginName(options),
     mountDirectory: directory.mounts,
     mountDeadlineMilliseconds: settings.mountDeadlineMilliseconds,
     crashPoint: createCrashPoint(settings.crashAt, directory.root),
   };
+}
+
+/** Engines call a plugin by the name of its socket. */
+function pluginName({ pluginSocket }: AgentProcessOptions): string {
+  return basename(pluginSocket, '.sock');
 }
 
 function createDriver({ directory, host, poolSizeBytes, log }: AgentProcessOptions): VolumeDriver {

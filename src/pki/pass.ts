@@ -28,7 +28,7 @@ export function issuePass(credentials: Credentials, claims: PassClaims): Promise
 
 export interface PassExpectations {
   authorities: readonly string[];
-  clock: Clock;
+  clock: Pick<Clock, 'wallMilliseconds'>;
   /** The host on which the container is made. */
   host: string;
 }

@@ -4,7 +4,7 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { containerIdIn, createDockerEngine } from './docker-engine.ts';
+import { createDockerEngine } from './docker-engine.ts';
 
 const id = 'ab'.repeat(32);
 
@@ -57,16 +57,5 @@ describe('createDockerEngine', () => {
   it('says host-unreachable when nobody answers', async () => {
     const absent = createDockerEngine({ socketPath: join(scratch, 'none.sock') });
     await expect(absent.containersUsing('pgdata')).rejects.toMatchObject({ code: 'host-unreachable' });
-  });
-});
-
-describe('containerIdIn', () => {
-  it.each([
-    ['cgroup v1', `12:pids:/docker/${id}\n11:cpu:/docker/${id}\n`, id],
-    ['cgroup v2 under systemd', `0::/system.slice/docker-${id}.scope\n`, id],
-    ['an engine within a container', `0::/docker/${'ef'.repeat(32)}/docker/${id}\n`, id],
-    ['no container', '0::/user.slice/session-1.scope\n', undefined],
-  ])('reads %s', (_, text, expected) => {
-    expect(containerIdIn(text)).toBe(expected);
   });
 });

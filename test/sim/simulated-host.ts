@@ -179,6 +179,12 @@ export class SimulatedHost {
         if (claims.source !== id || claims.destination !== destination) throw new SupercargoError('forbidden', 'The ticket is for other hosts.');
         return claims;
       },
+      verifyPass: async () => {
+        throw new SupercargoError('forbidden', 'Nobody has a pass here.');
+      },
+      audit: { record: () => undefined },
+      guardedPlaces: { all: () => [], noteEngineDirectory: async () => undefined },
+      pluginName: 'supercargo',
       mountDirectory,
       mountDeadlineMilliseconds: 100_000,
       fence: fenceIn(incarnation, this.#onMachine),
