@@ -62,7 +62,9 @@ describe('what a container asks for', () => {
   });
 
   it('counts volumes without a name if they are to be ours', () => {
-    expect(create({ Volumes: { '/data': {} }, HostConfig: { VolumeDriver: driver } }).wish.volumes).toEqual([{ name: null, mode: 'read-write', ...ours }]);
+    expect(create({ Volumes: { '/data': {} }, HostConfig: { VolumeDriver: driver } }).wish.volumes).toEqual([
+      { name: null, mode: 'read-write', ...ours },
+    ]);
     expect(create({ Volumes: { '/data': {} } }).wish.volumes).toEqual([]);
   });
 
