@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { SupercargoError } from '../model/errors.ts';
 import { identifierPattern } from '../model/identifiers.ts';
-import { checkName } from '../model/names.ts';
+import { checkName, parseApplicationName } from '../model/names.ts';
 import { withAgent, withApi } from './connection.ts';
 import type { Api, LocalApi } from './connection.ts';
 import type { CliDependencies } from './dependencies.ts';
@@ -55,6 +55,20 @@ export function reference(kind: string): (text: string) => string {
 /** As reference, for one object or several. */
 export function references(kind: string): (text: string, previous: string[] | undefined) => string[] {
   return (text, previous) => [...(previous ?? []), reference(kind)(text)];
+}
+
+/** Parser of an argument that says which application is meant: PROJECT/NAME or its identifier. */
+export function applicationReference(text: string): string {
+  if (!identifierPattern.test(text)) parseApplicationName(text);
+  return text;
+}
+
+/** Parser of an argument that is the identifier of a grant. */
+export function grantIdentifier(text: string): string {
+  if (identifierPattern.test(text)) return text;
+  throw new SupercargoError('invalid-request', `${JSON.stringify(text)} is not a grant.`, {
+    hint: 'Copy its identifier (grt_…) from supercargo grant ls.',
+  });
 }
 
 /** Parser of an argument that is the identifier of a snapshot. */

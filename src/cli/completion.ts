@@ -1,5 +1,6 @@
 import tab from '@bomb.sh/tab/commander';
 import type { Command } from 'commander';
+import { titleOf } from './access-text.ts';
 import type { Cli } from './cli.ts';
 
 /** How long the shell may wait for the names of volumes and hosts, in milliseconds. */
@@ -21,6 +22,16 @@ const completedArguments = [
   ['host activate', 'host', 'hosts'],
   ['host rm', 'host', 'hosts'],
   ['class set', 'name', 'classes'],
+  ['project inspect', 'project', 'projects'],
+  ['project set', 'project', 'projects'],
+  ['project rm', 'project', 'projects'],
+  ['app rm', 'application', 'applications'],
+  ['app reinstate', 'application', 'applications'],
+  ['app pass', 'application', 'applications'],
+  ['grant', 'application', 'applications'],
+  ['grant', 'volume', 'volumes'],
+  ['revoke grant', 'grant', 'grants'],
+  ['revoke app', 'application', 'applications'],
 ] as const;
 
 type Names = Record<(typeof completedArguments)[number][2], string[]>;
@@ -41,13 +52,25 @@ export async function installCompletion(program: Command, cli: Cli): Promise<voi
 async function lookUpNames(cli: Cli): Promise<Names> {
   const options = { timeoutMilliseconds: lookupMilliseconds };
   const known = async <Item>(list: Promise<{ items: Item[] }>): Promise<Item[]> => list.then(({ items }) => items).catch(() => []);
-  const [volumes, hosts, classes] = await cli
-    .api((api) => Promise.all([known(api.listVolumes({}, options)), known(api.listHosts({}, options)), known(api.listClasses({}, options))]))
-    .catch(() => [[], [], []] as const);
+  const [volumes, hosts, classes, projects, applications, grants] = await cli
+    .api((api) =>
+      Promise.all([
+        known(api.listVolumes({}, options)),
+        known(api.listHosts({}, options)),
+        known(api.listClasses({}, options)),
+        known(api.listProjects({}, options)),
+        known(api.listApplications({ query: {} }, options)),
+        known(api.listGrants({ query: {} }, options)),
+      ]),
+    )
+    .catch(() => [[], [], [], [], [], []] as const);
   return {
     volumes: volumes.map(({ name }) => name),
     snapshots: volumes.flatMap(({ diverged }) => diverged.map(({ snapshot }) => snapshot)),
     hosts: hosts.map(({ name }) => name),
     classes: classes.map(({ name }) => name),
+    projects: projects.map(({ name }) => name),
+    applications: applications.map(({ id }) => titleOf(id, { applications, projects })),
+    grants: grants.filter(({ revocation }) => revocation === null).map(({ id }) => id),
   };
 }

@@ -19,6 +19,23 @@ export function parseDuration(option: string, text: string): number {
   return milliseconds;
 }
 
+/**
+ * Parses a time as people write it: "2026-12-24", "2026-12-24T18:00" (both by the clock of this host), "2026-12-24T18:00:00Z".
+ * @returns RFC 3339, UTC
+ * @throws invalid-option that names the option
+ */
+export function parseTime(option: string, text: string): string {
+  const match = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]\d\d:\d\d)?)?$/.exec(text.trim());
+  // A date alone would be read as UTC.
+  const milliseconds = match ? Date.parse(`${match[1]}T${match[2] ?? '00:00'}${match[3] ?? ''}`) : NaN;
+  if (Number.isNaN(milliseconds)) {
+    throw new SupercargoError('invalid-option', `Option "${option}" is not a time: ${JSON.stringify(text)}.`, {
+      hint: 'Write for example 2026-12-24T18:00 (time of this host) or 2026-12-24T17:00:00Z.',
+    });
+  }
+  return new Date(milliseconds).toISOString();
+}
+
 /** How long ago a time was, in its largest unit: "12s", "5m", "3h", "40d". */
 export function formatAge(time: string, nowMilliseconds: number): string {
   const seconds = Math.max(0, Math.floor((nowMilliseconds - Date.parse(time)) / 1000));

@@ -1,14 +1,18 @@
 import { Command, Option } from 'commander';
 import { examples } from './cli.ts';
 import type { Cli } from './cli.ts';
+import { addApplicationCommands } from './commands/application.ts';
 import { addClassCommands } from './commands/class.ts';
 import { addClusterCommands } from './commands/cluster.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addDaemonCommands } from './commands/daemon.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
 import { addEventCommands } from './commands/events.ts';
+import { addGrantCommands } from './commands/grant.ts';
 import { addHostCommands } from './commands/host.ts';
 import { addMoveCommands } from './commands/move.ts';
+import { addProjectCommands } from './commands/project.ts';
+import { addRevokeCommands } from './commands/revoke.ts';
 import { addVersionCommand } from './commands/version.ts';
 import { addVolumeCommands } from './commands/volume.ts';
 import { addWhereCommand } from './commands/where.ts';
@@ -43,6 +47,7 @@ export function buildProgram(cli: Cli): Command {
   const groups = [
     ['Hosts:', addDaemonCommands, addClusterCommands, addHostCommands, addDoctorCommand],
     ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addEventCommands],
+    ['Who may use what:', addProjectCommands, addApplicationCommands, addGrantCommands, addRevokeCommands],
     ['Other:', addCompletionCommand, addVersionCommand],
   ] as const;
   for (const [heading, ...adders] of groups) {

@@ -6,6 +6,7 @@ import { formatSize } from '../../model/size.ts';
 import type { CopyView, VolumeStatus } from '../../protocol/protection-routes.ts';
 import { describeLabels, examples, reference } from '../cli.ts';
 import type { Cli } from '../cli.ts';
+import type { Api } from '../connection.ts';
 import { formatDetails, formatLimit, formatTable } from '../format.ts';
 import { hostNames } from '../host-names.ts';
 import type { HostNames } from '../host-names.ts';
@@ -22,15 +23,24 @@ export function addInspectCommand(volume: Command, cli: Cli): void {
 }
 
 async function inspectVolume(cli: Cli, word: string): Promise<void> {
-  const [status, { items: hosts }] = await cli.api((api) => Promise.all([api.getVolumeStatus({ parameters: { volume: word } }), api.listHosts({})]));
-  cli.output.result(status, () => describeStatus(status, hostNames(hosts)));
+  const { status, hosts, project } = await cli.api(async (api) => {
+    const [found, { items }] = await Promise.all([api.getVolumeStatus({ parameters: { volume: word } }), api.listHosts({})]);
+    return { status: found, hosts: items, project: await projectOf(api, found.volume) };
+  });
+  cli.output.result(status, () => describeStatus(status, project, hostNames(hosts)));
 }
 
-function describeStatus(status: VolumeStatus, hostName: HostNames): string[] {
+async function projectOf(api: Api, { project }: Volume): Promise<string> {
+  const { defaultProject } = await import('../../model/records.ts');
+  return project === defaultProject.id ? defaultProject.name : (await api.getProject({ parameters: { project } })).name;
+}
+
+function describeStatus(status: VolumeStatus, project: string, hostName: HostNames): string[] {
   const { volume, copies } = status;
   const lines = formatDetails([
     ['name', volume.name],
     ['identifier', volume.id],
+    ['project', project],
     ['state', status.state],
     ['healthy', describeHealth(status)],
     ...(status.uses.length === 0 ? [] : [['used by', describeUses(status.uses)] as const]),

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { currentHost } from '../../model/holder.ts';
 import type { Volume } from '../../model/records.ts';
 import { parseSize } from '../../model/size.ts';
+import { projectName } from '../access-text.ts';
 import { examples, keyValues, named, reference, references } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { formatAge, formatLimit, parseDuration } from '../format.ts';
@@ -25,6 +26,7 @@ export function addVolumeCommands(program: Command, cli: Cli): void {
     .argument('<name>', 'name of the volume', named('volume'))
     .option('--size <size>', 'size limit, for example 10G', (text: string) => parseSize('--size', text))
     .option('--class <class>', 'class of the volume')
+    .option('--project <project>', 'project that it belongs to for ever (default: "default")', reference('project'))
     .option('--label <key=value>', 'label, may be given several times', keyValues('Option "--label"'))
     .option('--host <host>', 'host that gets it at once (default: the first that mounts it)', reference('host'))
     .addHelpText('after', examples('supercargo volume create pgdata --size 10G --label team=shop'))
@@ -66,16 +68,18 @@ export function addVolumeCommands(program: Command, cli: Cli): void {
 interface CreateOptions {
   size?: number;
   class?: string;
+  project?: string;
   label?: Record<string, string>;
   host?: string;
 }
 
 async function createVolume(cli: Cli, name: string, options: CreateOptions): Promise<void> {
-  const { size, class: className, label, host } = options;
+  const { size, class: className, project, label, host } = options;
   const body = {
     name,
     ...(size === undefined ? {} : { sizeBytes: size }),
     ...(className === undefined ? {} : { class: className }),
+    ...(project === undefined ? {} : { project }),
     ...(label === undefined ? {} : { labels: label }),
     ...(host === undefined ? {} : { host }),
   };
@@ -84,10 +88,17 @@ async function createVolume(cli: Cli, name: string, options: CreateOptions): Pro
 }
 
 async function listVolumes(cli: Cli): Promise<void> {
-  const [{ items: volumes }, { items: hosts }] = await cli.api((api) => Promise.all([api.listVolumes({}), api.listHosts({})]));
+  const { defaultProject } = await import('../../model/records.ts');
+  const { volumes, hosts, projects } = await cli.api(async (api) => {
+    const [{ items }, { items: all }] = await Promise.all([api.listVolumes({}), api.listHosts({})]);
+    // Where everything is in the default project, nobody wants to read of it.
+    const isDivided = items.some(({ project }) => project !== defaultProject.id);
+    return { volumes: items, hosts: all, projects: isDivided ? (await api.listProjects({})).items : null };
+  });
   const name = hostNames(hosts);
   const rows = volumes.map((volume) => [
     volume.name,
+    ...(projects === null ? [] : [projectName(volume, projects)]),
     volume.class,
     formatLimit(volume.sizeBytes),
     name(currentHost(volume.placement)),
@@ -95,7 +106,7 @@ async function listVolumes(cli: Cli): Promise<void> {
     countReplicas(volume, hosts),
     formatAge(volume.createdAt, Date.now()),
   ]);
-  cli.output.table(volumes, ['NAME', 'CLASS', 'SIZE', 'HOLDER', 'STATE', 'REPLICAS', 'AGE'], rows);
+  cli.output.table(volumes, ['NAME', ...(projects === null ? [] : ['PROJECT']), 'CLASS', 'SIZE', 'HOLDER', 'STATE', 'REPLICAS', 'AGE'], rows);
 }
 
 /** Tries every one, so that a volume in use does not keep the others; the errors are thrown together at the end. */
