@@ -4,8 +4,8 @@ import type { ContainerEngine } from '../ports/container-engine.ts';
 import type { ContainerGate, ContainerWish, WishedPath, WishedVolume } from '../ports/container-gate.ts';
 import { localVolumePaths, readCreate, readInspected, readService } from './container-wish.ts';
 import type { InspectedContainer, VolumesFrom } from './container-wish.ts';
-import { GoObject, readGoJson, unreadable } from './go-json.ts';
-import type { GoValue } from './go-json.ts';
+import { readGoJson, unreadable } from './go-json.ts';
+import type { GoObject } from './go-json.ts';
 import { readOperation } from './operation.ts';
 import { powersOf } from './powers.ts';
 import type { CallDocument } from './request.ts';
@@ -150,7 +150,7 @@ export class Authorization {
 }
 
 function readVolume(body: GoObject, driver: string): WishedPath[] {
-  return body.text('Driver') === driver ? [] : localVolumePaths(new Map<string, GoValue>(body.table('DriverOpts')));
+  return body.text('Driver') === driver ? [] : localVolumePaths(body.table('DriverOpts'));
 }
 
 /** @throws forbidden if the engine does not show what it was sent */

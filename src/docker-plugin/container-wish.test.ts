@@ -39,7 +39,7 @@ describe('what a container asks for', () => {
   it('is read however its members are written, or refused', () => {
     const letters = fc.array(fc.boolean(), { minLength: 12, maxLength: 12 });
     const written = (name: string, which: boolean[]): string =>
-      [...name].map((letter, index) => (which[index] === true ? letter.toUpperCase() : letter.toLowerCase())).join('');
+      Array.from(name, (letter, index) => (which[index] === true ? letter.toUpperCase() : letter.toLowerCase())).join('');
     fc.assert(
       fc.property(letters, letters, letters, (one, two, three) => {
         const host = { [written('Binds', two)]: ['data:/data'], [written('Privileged', three)]: true };
