@@ -104,7 +104,7 @@ describe('a use whose right is gone', () => {
     ['ends at once', [grant({ revocation: revoked('now') })], web, 'now'],
     ['is left', [grant({ revocation: revoked('graceful') })], web, 'graceful'],
     ['is left when it runs out', [grant({ until: time(11) })], web, 'graceful'],
-    ['is left by what ended last', [grant({ revocation: revoked('now', 9) }), grant({ until: time(11) })], web, 'graceful'],
+    ['is left by what ended last', [grant({ until: time(11) }), grant({ revocation: revoked('now', 9) })], web, 'graceful'],
     ['ends at once by what ended last', [grant({ until: time(9) }), grant({ revocation: revoked('now') })], web, 'now'],
     ['is left if a grant of less is revoked', [grant({ mode: 'read-only', revocation: revoked('now') })], web, 'graceful'],
     ['ends at once with its application', [grant()], { ...web, revocation: revoked('now') }, 'now'],

@@ -149,7 +149,7 @@ describe('an attack', () => {
     ['a bind of the pool', ['-v', `${state}/pool:/data:ro`]],
     ['a bind of an ancestor', ['-v', '/var:/data:ro']],
     ['a bind of everything', ['--mount', 'type=bind,source=/,target=/data,readonly']],
-    ['a bind by a symbolic link', ['-v', '/srv/link:/data']],
+    ['a bind by a symbolic link', ['-v', '/run/link:/data']],
     ['a bind of the engine', ['-v', '/var/run/docker.sock:/run/docker.sock']],
     ['a bind of the plugin', ['-v', '/run/docker/plugins:/data']],
     ['a bind of the processes', ['-v', '/proc:/data']],
@@ -167,7 +167,7 @@ describe('an attack', () => {
 
   beforeAll(async () => {
     await ask('PATCH', '/v1/projects/shop', { requireGrants: false });
-    await h1.run(['ln', '-s', `${state}/mounts`, '/srv/link']);
+    await h1.run(['ln', '-s', `${state}/mounts`, '/run/link']);
     const alias = ['-o', 'type=none', '-o', 'o=bind', '-o', `device=${state}/mounts`];
     await waitUntil('nothing is required', async () => (await docker(h1, 'volume', 'create', ...alias, 'alias')).exitCode === 0);
     await ask('PATCH', '/v1/projects/shop', { requireGrants: true });
