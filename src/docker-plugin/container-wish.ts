@@ -5,7 +5,7 @@ import type { GoValue } from './go-json.ts';
 import { powersOf } from './powers.ts';
 
 /** The label in which a container shows its pass. */
-export const passLabel = 'supercargo.pass';
+const passLabel = 'supercargo.pass';
 /** By these labels Swarm knows its own containers: one that is made by the API must not pass for one of them. */
 const reservedLabels = /^com\.docker\.swarm\./;
 
