@@ -1,7 +1,10 @@
 import { currentHost } from '../model/holder.ts';
 import type { AgentStatus } from '../protocol/local-routes.ts';
+import type { ContainerGate } from '../ports/container-gate.ts';
 import type { VolumeVerbs } from '../ports/volume-verbs.ts';
+import { AccessEnforcement } from './access-enforcement.ts';
 import { ClusterView } from './cluster-view.ts';
+import { createContainerGate } from './container-gate.ts';
 import { mountPointOf } from './context.ts';
 import { Leases } from './leases.ts';
 import { NameServerTime } from './name-server-time.ts';
@@ -19,6 +22,7 @@ const patrolMilliseconds = 30_000;
 /** The agent of one host: an actor a volume, woken by the name server's stream, by engines' calls, and now and then by itself. */
 export class Agent {
   readonly verbs: VolumeVerbs;
+  readonly gate: ContainerGate;
   readonly transfers: TransferServer;
   readonly #context: AgentContext;
   readonly #actors = new Map<string, VolumeActor>();
@@ -27,13 +31,17 @@ export class Agent {
 
   constructor(options: AgentOptions) {
     const { nameServer: client, state, clock, log } = options;
+    const nameServerTime = new NameServerTime(clock);
+    const enforcement = new AccessEnforcement({ ...options, nameServerTime });
     this.#context = {
       ...options,
-      view: new ClusterView({ client, state, clock, log }),
-      nameServerTime: new NameServerTime(clock),
+      view: new ClusterView({ client, state, clock, log, onAccessChange: (revision) => enforcement.noteChange(revision) }),
+      nameServerTime,
+      enforcement,
       leases: new Leases(options, (volume) => this.#actorOf(volume).wake()),
     };
     const actorOf = (volume: string): VolumeActor => this.#actorOf(volume);
+    this.gate = createContainerGate(this.#context);
     this.verbs = createVerbs(this.#context, actorOf, () => this.#reconsiderAll());
     this.transfers = new TransferServer(this.#context, actorOf);
   }
@@ -51,6 +59,7 @@ export class Agent {
     const actorOf = (volume: string): VolumeActor => this.#actorOf(volume);
     this.#running = Promise.all([
       this.#context.view.run(signal),
+      this.#context.enforcement.run(signal),
       keepSession(this.#context, signal),
       keepReplicated(this.#context, actorOf, signal),
       this.#context.audit.keepTold(this.#context, signal),

@@ -41,7 +41,7 @@ function decision(subject: string): AuditDecision {
   return { time: '2026-01-01T00:00:00.000Z', actor: 'shop/web', action: 'start', subject, verdict: 'allow', reason: '', revision: 1, times: 1 };
 }
 
-const openSpool = (): Promise<AuditSpool> => AuditSpool.open(store, randomBytes);
+const openSpool = (): Promise<AuditSpool> => AuditSpool.open(store, randomBytes, (error) => expect.fail(String(error)));
 const subjects = (): [number, ...string[]][] => told.map(({ first, decisions }) => [first, ...decisions.map(({ subject }) => subject)]);
 const settled = async (spool: AuditSpool): Promise<void> => {
   while (spool.size > 0) await new Promise((resolve) => setImmediate(resolve));

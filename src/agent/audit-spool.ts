@@ -27,23 +27,26 @@ export class AuditSpool implements AuditSink {
   readonly #store: Store;
   readonly #id: string;
   readonly #waiting: Kept[];
+  readonly #onDefect: (error: unknown) => void;
   #last: number;
   #wake: () => void = () => undefined;
 
-  private constructor(store: Store, id: string, waiting: Kept[], last: number) {
+  private constructor(store: Store, id: string, waiting: Kept[], last: number, onDefect: (error: unknown) => void) {
     this.#store = store;
     this.#id = id;
     this.#waiting = waiting;
     this.#last = last;
+    this.#onDefect = onDefect;
   }
 
-  static async open(store: Store, random: RandomBytes): Promise<AuditSpool> {
+  /** @param onDefect told of a decision that could not be put down */
+  static async open(store: Store, random: RandomBytes, onDefect: (error: unknown) => void): Promise<AuditSpool> {
     const known = identityRecord.safeParse((await store.get(identityKey))?.value).data;
     const identity = known ?? { id: newIdentifier('spl', random), told: 0 };
     if (known === undefined) await store.transact([], [{ put: identityKey, value: identity }]);
     const { entries } = await store.list(prefix);
     const waiting = entries.map(({ key, value }) => ({ number: Number(key.slice(prefix.length)), decision: auditDecision.parse(value) }));
-    return new AuditSpool(store, identity.id, waiting, waiting.at(-1)?.number ?? identity.told);
+    return new AuditSpool(store, identity.id, waiting, waiting.at(-1)?.number ?? identity.told, onDefect);
   }
 
   /** How many decisions the name server has not heard of. */
@@ -51,6 +54,12 @@ export class AuditSpool implements AuditSink {
     return this.#waiting.length;
   }
 
+  record(decision: Omit<AuditDecision, 'times'>): void {
+    const { reason, subject } = decision;
+    this.note({ ...decision, subject: subject.slice(0, 512), reason: reason.slice(0, 2048), times: 1 }).catch(this.#onDefect);
+  }
+
+  /** Durable when it resolves. */
   async note(decision: AuditDecision): Promise<void> {
     this.#last += 1;
     const kept = { number: this.#last, decision };

@@ -1,4 +1,3 @@
-import type { Denial } from '../model/access.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { isOver } from '../model/placement.ts';
 import type { Move, Volume } from '../model/records.ts';
@@ -12,6 +11,15 @@ import type { Log } from './context.ts';
 const silenceMilliseconds = 10_000;
 const reconnectMilliseconds = { first: 100, most: 2000 };
 
+export interface ClusterViewOptions {
+  client: Client<Routes>;
+  state: LocalState;
+  clock: Clock;
+  log: Log;
+  /** Called once a change of who may use what, up to this revision, is on the disk. */
+  onAccessChange: (revision: number) => void;
+}
+
 /**
  * What the name server says now, by its watch stream. `synced` is false while it cannot be heard: decisions then wait, and only the local
  * state answers. Everything heard is also written to the local state.
@@ -21,6 +29,7 @@ export class ClusterView {
   readonly #state: LocalState;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #onAccessChange: (revision: number) => void;
   readonly #volumes = new Map<string, Volume>();
   readonly #moves = new Map<string, Move>();
   readonly #hosts = new Map<string, HostView>();
@@ -28,7 +37,8 @@ export class ClusterView {
   #synced = false;
   #problem: SupercargoError | null = null;
 
-  constructor(options: { client: Client<Routes>; state: LocalState; clock: Clock; log: Log }) {
+  constructor(options: ClusterViewOptions) {
+    this.#onAccessChange = options.onAccessChange;
     this.#client = options.client;
     this.#state = options.state;
     this.#clock = options.clock;
@@ -134,13 +144,14 @@ export class ClusterView {
         else this.#hosts.set(message.id, message.host);
         if (message.host !== null) await this.#state.rememberHosts([message.host]);
         return;
-      case 'denial':
-        await this.#applyDenial(message.id, message.denial);
-        await this.#state.noteRevision(message.revision);
-        return;
       case 'project':
       case 'application':
       case 'grant':
+      case 'denial':
+        await this.#state.access.apply(message);
+        await this.#state.noteRevision(message.revision);
+        this.#onAccessChange(message.revision);
+        return;
       case 'alive':
         return;
     }
@@ -156,21 +167,17 @@ export class ClusterView {
     }
   }
 
-  async #applyDenial(id: string, denial: Denial | null): Promise<void> {
-    const others = [...this.#state.denials()].filter((each) => each.id !== id);
-    await this.#state.replaceDenials(denial === null ? others : [...others, denial]);
-  }
-
   async #reset(message: WatchMessage & { type: 'reset' }): Promise<void> {
     this.#refuseOlder(message.revision);
     // Before anything else can be asked for.
-    await this.#state.replaceDenials(message.denials);
+    await this.#state.access.replace(message);
     replace(this.#volumes, message.volumes);
     replace(this.#moves, message.moves);
     replace(this.#hosts, message.hosts);
     await this.#state.replaceCatalogue(message.volumes, message.hosts);
     await this.#state.noteRevision(message.revision);
     this.#problem = null;
+    this.#onAccessChange(message.revision);
     this.#setSynced(true);
   }
 

@@ -1,5 +1,7 @@
 import type { RandomBytes } from '../model/identifiers.ts';
 import type { Host } from '../model/records.ts';
+import type { GuardedPlace } from '../planner/admission-plan.ts';
+import type { AuditSink } from '../ports/audit-sink.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ContainerEngine } from '../ports/container-engine.ts';
 import type { VolumeDriver } from '../ports/driver.ts';
@@ -11,7 +13,7 @@ import type { Client } from '../protocol/client.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Transport } from '../protocol/transport.ts';
-import type { AuditSpool } from './audit-spool.ts';
+import type { AccessEnforcement } from './access-enforcement.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { Leases } from './leases.ts';
 import type { NameServerTime } from './name-server-time.ts';
@@ -36,6 +38,21 @@ export interface TransferTicket {
   expires: number;
 }
 
+/** What a verified pass says of the container that shows it. */
+export interface ContainerPass {
+  pass: string;
+  application: string;
+  uses: 'once' | 'many';
+  /** By the clock of the name server, milliseconds since 1970. */
+  expires: number;
+}
+
+/** Places on this host that containers keep away from; that of the engine's own data is known once the engine has been asked. */
+export interface GuardedPlaces {
+  all(): readonly GuardedPlace[];
+  noteEngineDirectory(path: string): Promise<void>;
+}
+
 export interface AgentOptions {
   self: { id: string; name: string };
   /** host:port under which other agents reach this one. */
@@ -51,7 +68,7 @@ export interface AgentOptions {
   engine: ContainerEngine;
   state: LocalState;
   /** Decisions of this host about who may do what. */
-  audit: AuditSpool;
+  audit: AuditSink & { keepTold(from: Pick<AgentOptions, 'nameServer' | 'clock'>, signal: AbortSignal): Promise<void> };
   nameServer: Client<Routes>;
   /** The connection to another agent, kept open; nothing is sent unless it proves to be that host. */
   connectToPeer(host: Host): { transport: Transport; client: Client<PeerRoutes> };
@@ -59,6 +76,11 @@ export interface AgentOptions {
   verifyTicket(ticket: string, destination: string): Promise<TransferTicket>;
   /** Which authorities this host trusts, for the name server to know; and what the name server says that it is to trust, PEM. */
   trust: { report(): TrustReport; follow(authorities: readonly string[]): Promise<void> };
+  /** What a pass says that counts on this host at this time of the name server (milliseconds since 1970). @throws forbidden */
+  verifyPass(pass: string, now: number): Promise<ContainerPass>;
+  guardedPlaces: GuardedPlaces;
+  /** The name by which the container engine knows our plugins. */
+  pluginName: string;
   /** Directory with one mount point a volume; its parents can be traversed by anyone. */
   mountDirectory: string;
   /** How long a mount call is held before it is answered with "still moving", in milliseconds. */
@@ -100,6 +122,7 @@ export interface AgentContext extends AgentOptions {
   view: ClusterView;
   leases: Leases;
   nameServerTime: NameServerTime;
+  enforcement: AccessEnforcement;
 }
 
 export function mountPointOf(context: Pick<AgentOptions, 'mountDirectory'>, volume: string): string {

@@ -1,6 +1,4 @@
 import { z } from 'zod';
-import { denialRecord } from '../model/access.ts';
-import type { Denial } from '../model/access.ts';
 import { grantRecord } from '../model/grant.ts';
 import type { Grant } from '../model/grant.ts';
 import { hostRecord, volumeRecord } from '../model/records.ts';
@@ -8,7 +6,9 @@ import type { Host, Volume } from '../model/records.ts';
 import { sessionReference } from '../model/reference.ts';
 import type { SessionReference } from '../model/reference.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Store, StoreOperation } from '../ports/store.ts';
+import type { Store, StoreEntry, StoreOperation } from '../ports/store.ts';
+import { AccessView } from './access-view.ts';
+import { Admissions } from './admissions.ts';
 
 const referenceList = z.array(sessionReference);
 /** The grant of this epoch was confirmed by the name server in this boot of the host. */
@@ -40,20 +40,24 @@ export class LocalState {
   readonly #volumes = new Map<string, Volume>();
   readonly #names = new Map<string, string>();
   readonly #hosts = new Map<string, Host>();
-  readonly #denials = new Map<string, Denial>();
-  readonly #denialListeners = new Set<() => void>();
   readonly #tickets = new Map<string, UsedTicket>();
+  /** Who may use what, as of that time. */
+  readonly access: AccessView;
+  /** Which containers were allowed to. */
+  readonly admissions: Admissions;
   #heardRevision = 0;
 
-  private constructor(store: Store, clock: Clock) {
+  private constructor(store: Store, clock: Clock, entries: readonly StoreEntry[]) {
     this.#store = store;
     this.#clock = clock;
+    this.access = new AccessView(store, entries);
+    this.admissions = new Admissions(store, entries);
   }
 
   /** Reads everything into memory. */
   static async open(store: Store, clock: Clock): Promise<LocalState> {
-    const state = new LocalState(store, clock);
     const { entries } = await store.list('');
+    const state = new LocalState(store, clock, entries);
     for (const { key, value } of entries) {
       const [kind, id = ''] = key.split('/');
       if (kind === 'heard') state.#heardRevision = z.int().parse(value);
@@ -62,7 +66,6 @@ export class LocalState {
       if (kind === 'references') state.#references.set(id, referenceList.parse(value).flatMap(answeredUses));
       if (kind === 'volumes') state.#index(volumeRecord.parse(value));
       if (kind === 'hosts') state.#hosts.set(id, hostRecord.parse(value));
-      if (kind === 'denials') state.#denials.set(id, denialRecord.parse(value));
       if (kind === 'tickets') state.#tickets.set(id, usedTicket.parse(value));
     }
     return state;
@@ -224,29 +227,6 @@ export class LocalState {
     await this.#write(gone.map((id) => ({ delete: `volumes/${id}` })));
     await this.rememberHosts(hosts);
     await this.rememberVolumes(volumes);
-  }
-
-  /** The deny list as of the last time the name server could be heard. */
-  denials(): Iterable<Denial> {
-    return this.#denials.values();
-  }
-
-  /** Called after each change of the deny list. */
-  onDenials(listener: () => void): void {
-    this.#denialListeners.add(listener);
-  }
-
-  async replaceDenials(denials: readonly Denial[]): Promise<void> {
-    const present = new Set(denials.map(({ id }) => id));
-    const gone = [...this.#denials.keys()].filter((id) => !present.has(id));
-    const added = denials.filter(({ id }) => !this.#denials.has(id));
-    await this.#write([
-      ...gone.map((id) => ({ delete: `denials/${id}` })),
-      ...added.map((denial) => ({ put: `denials/${denial.id}`, value: denial })),
-    ]);
-    for (const id of gone) this.#denials.delete(id);
-    for (const denial of added) this.#denials.set(denial.id, denial);
-    for (const listener of this.#denialListeners) listener();
   }
 
   usedTicket(id: string): UsedTicket | undefined {

@@ -15,7 +15,7 @@ const removalMilliseconds = 50_000;
 
 /** The verbs behind every foreign protocol, over the agent's actors. */
 export function createVerbs(context: AgentContext, actorOf: (volume: string) => VolumeActor, reconsiderAll: () => void): VolumeVerbs {
-  const { state, nameServer } = context;
+  const { state, nameServer, enforcement } = context;
   const known = (volume: Volume): KnownVolume => describe(context, volume);
 
   /** @throws not-found, name-server-unreachable */
@@ -35,6 +35,7 @@ export function createVerbs(context: AgentContext, actorOf: (volume: string) => 
     list: () => state.namedVolumes().map(known),
     mount: async (name, session, signal) => {
       const volume = await requireVolume(name);
+      enforcement.checkMount(volume, session);
       return mount(context, actorOf(volume.id), volume, session, signal);
     },
     unmount: async (name, session) => {

@@ -35,7 +35,9 @@ export class Cli {
     return withApi(async () => {
       const login = await this.dependencies.openLogin(this.loginDirectory);
       if (login !== undefined) return login;
-      throw new SupercargoError('unauthenticated', 'You have not logged in here.', { hint: 'An administrator prints the command: supercargo user invite NAME' });
+      throw new SupercargoError('unauthenticated', 'You have not logged in here.', {
+        hint: 'An administrator prints the command: supercargo user invite NAME',
+      });
     }, work);
   }
 

@@ -1,14 +1,15 @@
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { chmod } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Agent } from '../agent/agent.ts';
 import { AuditSpool } from '../agent/audit-spool.ts';
-import type { AgentOptions, Log } from '../agent/context.ts';
+import type { AgentOptions, GuardedPlaces, Log } from '../agent/context.ts';
 import { LocalState } from '../agent/local-state.ts';
 import { createDockerPlugin } from '../docker-plugin/server.ts';
 import { listenOnPluginSocket } from '../docker-plugin/socket.ts';
 import { createBtrfsDriver } from '../drivers/btrfs/driver.ts';
 import type { Denial } from '../model/access.ts';
+import { verifyPass } from '../pki/pass.ts';
 import { verifyTicket } from '../pki/ticket.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ContainerEngine } from '../ports/container-engine.ts';
@@ -24,6 +25,7 @@ import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
 import { keepDiscovered } from './engine-discovery.ts';
 import { createStandStill, createStreamCorruption } from './fault-injection.ts';
+import { createGuardedPlaces } from './guarded-places.ts';
 import { startGuardians } from './guardians.ts';
 import type { Guardians } from './guardians.ts';
 import { HostCredentials } from './host-credentials.ts';
@@ -59,10 +61,10 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const { holder } = credentials;
   const store = openSqliteStore({ path: join(directory.agent, 'agent.db'), clock });
   const state = await LocalState.open(store, clock);
-  const audit = await AuditSpool.open(store, randomBytes);
-  const denials = (): Iterable<Denial> => state.denials();
+  const audit = await AuditSpool.open(store, randomBytes, (error) => log.error({ error: String(error) }, 'a decision could not be put down'));
+  const denials = (): Iterable<Denial> => state.access.denials();
   const connections = createConnections({ holder, clock, denials });
-  state.onDenials(() => connections.recheck());
+  state.access.onDenials(() => connections.recheck());
   const peers = new Peers({ holder, cluster: host.cluster.id, connections, denials });
   const nameServer = peers.connectToNameServer(host.nameServer);
   const client = createClient(routes, nameServer);
@@ -70,7 +72,8 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   if (settings.acceptOlderNameServer) await state.acceptOlderRevision();
   const driver = createDriver(options);
   const guardians = startGuardians({ directory, runDirectory: options.runDirectory, driver, clock, log });
-  const agent = new Agent(agentOptions(options, { state, audit, client, credentials, peers, engine, driver, guardians }));
+  const guardedPlaces = await createGuardedPlaces(options);
+  const agent = new Agent(agentOptions(options, { state, audit, client, credentials, peers, engine, driver, guardians, guardedPlaces }));
   await agent.start();
   await chmod(directory.pool, 0o700);
   const peerServer = await createPeerServer({
@@ -94,7 +97,10 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
     ...(await agent.status()),
   });
   const local = await listenForOperator({ socketPath: options.socketPath, handlers: { getStatus: status }, nameServer, version });
-  const plugin = await listenOnPluginSocket(createDockerPlugin({ verbs: agent.verbs, log }), options.pluginSocket);
+  const plugin = await listenOnPluginSocket(
+    createDockerPlugin({ verbs: agent.verbs, gate: agent.gate, engine, driver: pluginName(options), log }),
+    options.pluginSocket,
+  );
   const stopping = new AbortController();
   const renewing = keepRenewed({
     holder,
@@ -133,10 +139,11 @@ function agentOptions(
     engine: ContainerEngine;
     driver: VolumeDriver;
     guardians: Guardians;
+    guardedPlaces: GuardedPlaces;
   },
 ): AgentOptions {
   const { directory, host, clock, log, settings, version } = options;
-  const { state, audit, client, credentials, peers, engine, driver, guardians } = parts;
+  const { state, audit, client, credentials, peers, engine, driver, guardians, guardedPlaces } = parts;
   const { holder } = credentials;
   const warn = (message: string): void => log.warn({}, message);
   return {
@@ -158,10 +165,18 @@ function agentOptions(
     connectToPeer: (peer) => peers.connect(peer),
     verifyTicket: (ticket, destination) => verifyTicket(ticket, { authorities: holder.current.authorities, clock, source: host.id, destination }),
     trust: credentials,
+    verifyPass: (pass, now) => verifyPass(pass, { authorities: holder.current.authorities, clock: { wallMilliseconds: () => now }, host: host.id }),
+    guardedPlaces,
+    pluginName: pluginName(options),
     mountDirectory: directory.mounts,
     mountDeadlineMilliseconds: settings.mountDeadlineMilliseconds,
     crashPoint: createStandStill(settings.standStillFile),
   };
+}
+
+/** Engines call a plugin by the name of its socket. */
+function pluginName({ pluginSocket }: AgentProcessOptions): string {
+  return basename(pluginSocket, '.sock');
 }
 
 function createDriver({ directory, host, poolSizeBytes, log }: AgentProcessOptions): VolumeDriver {

@@ -10,7 +10,7 @@ test('the engine is told of the plugin at the start, after each restart, and aga
   const ending = new AbortController();
   const warmUp = vi.fn<ContainerEngine['warmUp']>().mockResolvedValue();
   let instance: string | null = null;
-  const engine: ContainerEngine = { instance: async () => instance, containersUsing: async () => [], containerOfProcess: async () => null, warmUp };
+  const engine = { instance: async () => instance, warmUp };
   const running = keepDiscovered({ engine, clock, log, signal: ending.signal });
   await clock.advance(5000);
   expect(warmUp).toHaveBeenCalledTimes(0);

@@ -9,7 +9,12 @@ const lookMilliseconds = 2000;
  * Makes the engine know the plugin from its start on, and again after each restart of it: Swarm gives tasks with a volume only to nodes whose engine
  * has used the volume's driver since it started. To be begun when the plugin's socket listens.
  */
-export async function keepDiscovered(options: { engine: ContainerEngine; clock: Clock; log: Log; signal: AbortSignal }): Promise<void> {
+export async function keepDiscovered(options: {
+  engine: Pick<ContainerEngine, 'instance' | 'warmUp'>;
+  clock: Clock;
+  log: Log;
+  signal: AbortSignal;
+}): Promise<void> {
   const { engine, clock, log, signal } = options;
   let known: string | null = null;
   while (!signal.aborted) {

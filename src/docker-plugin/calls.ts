@@ -1,5 +1,6 @@
 import { isSupercargoError, SupercargoError } from '../model/errors.ts';
 import type { KnownVolume, VolumeVerbs } from '../ports/volume-verbs.ts';
+import type { Authorization } from './authorization.ts';
 import { parseCreateOptions } from './options.ts';
 import type { CallDocument } from './request.ts';
 import { driverOptions, mountSession, volumeName } from './request.ts';
@@ -21,14 +22,16 @@ export class NoAnswer extends Error {
   override readonly name = 'NoAnswer';
 }
 
-/** The calls of the volume-plugin protocol by their path. */
-export function pluginCalls(verbs: VolumeVerbs): ReadonlyMap<string, Call> {
+/** The calls of the volume-plugin and the authorization-plugin protocol by their path. */
+export function pluginCalls(verbs: VolumeVerbs, authorization: Authorization): ReadonlyMap<string, Call> {
   return new Map<string, Call>([
     [
       '/Plugin.Activate',
       // A second one means that the engine was restarted. The check comes after the answer: the engine waits for it without a deadline.
-      async () => ({ document: { Implements: ['VolumeDriver'] }, settled: () => verbs.engineStarted() }),
+      async () => ({ document: { Implements: ['VolumeDriver', 'authz'] }, settled: () => verbs.engineStarted() }),
     ],
+    ['/AuthZPlugin.AuthZReq', async (document) => ({ document: await authorization.request(document) })],
+    ['/AuthZPlugin.AuthZRes', async (document) => ({ document: await authorization.response(document) })],
     ['/VolumeDriver.Capabilities', async () => ({ document: { Capabilities: { Scope: 'global' } } })],
     ['/VolumeDriver.List', async () => ({ document: { Volumes: verbs.list().map(engineVolume), Err: '' } })],
     ['/VolumeDriver.Get', async (document) => ({ document: { Volume: engineVolume(await findForGet(verbs, volumeName(document))), Err: '' } })],

@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import { SupercargoError } from '../model/errors.ts';
 import { checkName } from '../model/names.ts';
 
-const maximumBodyBytes = 1024 * 1024;
+/** What the engine asks to have authorized holds a request and its whole answer, in base64: a list of thousands of containers, say. */
+const maximumBodyBytes = { call: 1024 * 1024, authorization: 64 * 1024 * 1024 };
 const maximumSessionLength = 256;
 
 /** The members of a call's document; empty if the engine sent nothing, `null` or `{}`. */
@@ -13,18 +14,19 @@ export type CallDocument = Record<string, unknown>;
  * @throws invalid-request if it is too long, or the client went away before its end
  */
 export function readBody(request: IncomingMessage): Promise<string> {
+  const limit = request.url?.startsWith('/AuthZPlugin.') === true ? maximumBodyBytes.authorization : maximumBodyBytes.call;
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
     // What is too long is read to its end all the same, so that the client gets the answer rather than a broken pipe.
     request.on('data', (chunk: Buffer) => {
       length += chunk.length;
-      if (length <= maximumBodyBytes) chunks.push(chunk);
+      if (length <= limit) chunks.push(chunk);
       else chunks.length = 0;
     });
     request.once('end', () => {
-      if (length <= maximumBodyBytes) resolve(Buffer.concat(chunks).toString('utf8'));
-      else reject(new SupercargoError('invalid-request', `The request is longer than ${maximumBodyBytes} bytes.`));
+      if (length <= limit) resolve(Buffer.concat(chunks).toString('utf8'));
+      else reject(new SupercargoError('invalid-request', `The request is longer than ${limit} bytes.`));
     });
     // After the end both change nothing, because the promise is settled.
     request.once('error', reject);

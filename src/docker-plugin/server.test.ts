@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SupercargoError } from '../model/errors.ts';
 import { newVolume } from '../model/new-volume.ts';
 import type { CreateOptions, KnownVolume, VolumeVerbs } from '../ports/volume-verbs.ts';
+import type { AuthorizationOptions } from './authorization.ts';
 import { createDockerPlugin } from './server.ts';
 import type { PluginLog } from './server.ts';
 import { listenOnPluginSocket } from './socket.ts';
@@ -54,6 +55,15 @@ class FakeVerbs implements VolumeVerbs {
 }
 
 const silentLog: PluginLog = { debug: () => {}, warn: () => {}, error: () => {} };
+const unasked = (): never => {
+  throw new Error('nothing is to be decided');
+};
+/** A cluster in which no project requires grants. */
+const openToAll: AuthorizationOptions = {
+  gate: { guarding: false, create: unasked, created: unasked, start: unasked, use: unasked, isProtected: unasked },
+  engine: { inspectContainer: unasked, inspectVolume: unasked },
+  driver: 'supercargo',
+};
 let directory: string;
 let path: string;
 let verbs: FakeVerbs;
@@ -64,7 +74,7 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'supercargo-plugin-'));
   path = join(directory, 'plugins', 'supercargo.sock');
   verbs = new FakeVerbs();
-  server = createDockerPlugin({ verbs, log: silentLog });
+  server = createDockerPlugin({ verbs, ...openToAll, log: silentLog });
   socket = await listenOnPluginSocket(server, path);
 });
 
@@ -95,7 +105,7 @@ async function raw(bytes: string): Promise<string> {
 
 describe('the calls', () => {
   it('answers Activate and then has the sessions of the engine before checked', async () => {
-    expect((await call('Plugin.Activate')).body).toEqual({ Implements: ['VolumeDriver'] });
+    expect((await call('Plugin.Activate')).body).toEqual({ Implements: ['VolumeDriver', 'authz'] });
     await verbs.called('engineStarted');
   });
 
@@ -224,6 +234,20 @@ describe('hostile requests', () => {
   });
 });
 
+describe('a cluster in which nobody needs a grant', () => {
+  it('allows every request of the engine at once, however it looks', async () => {
+    for (const body of [{ RequestMethod: 'POST', RequestUri: '/containers/create', RequestBody: 'bm8ganNvbg==' }, {}, { RequestUri: 7 }]) {
+      expect((await call('AuthZPlugin.AuthZReq', body)).body).toEqual({ Allow: true, Msg: '', Err: '' });
+      expect((await call('AuthZPlugin.AuthZRes', body)).body).toEqual({ Allow: true, Msg: '', Err: '' });
+    }
+  });
+
+  it('takes the answers of the engine, which may be long', async () => {
+    const ResponseBody = 'x'.repeat(5 * 1024 * 1024);
+    expect(await call('AuthZPlugin.AuthZRes', { ResponseBody })).toMatchObject({ status: 200, body: { Allow: true } });
+  });
+});
+
 describe('connections', () => {
   it('has no timer that could close an idle one', () => {
     expect([server.keepAliveTimeout, server.headersTimeout, server.requestTimeout, server.timeout]).toEqual([0, 0, 0, 0]);
@@ -313,7 +337,7 @@ describe('the socket', () => {
   });
 
   it('does not take the place of a living process, nor of a file', async () => {
-    const other = createDockerPlugin({ verbs, log: silentLog });
+    const other = createDockerPlugin({ verbs, ...openToAll, log: silentLog });
     await expect(listenOnPluginSocket(other, path)).rejects.toMatchObject({ code: 'wrong-state', hint: expect.stringMatching(/supercargo down/) });
     const file = join(directory, 'file');
     await writeFile(file, 'precious');
@@ -329,7 +353,7 @@ describe('the socket', () => {
     await rename(stale, `${stale}.moved`);
     left.close();
     await once(left, 'close');
-    const opened = await listenOnPluginSocket(createDockerPlugin({ verbs, log: silentLog }), `${stale}.moved`);
+    const opened = await listenOnPluginSocket(createDockerPlugin({ verbs, ...openToAll, log: silentLog }), `${stale}.moved`);
     expect((await stat(`${stale}.moved`)).isSocket()).toBe(true);
     await opened.close();
   });

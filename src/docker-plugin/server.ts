@@ -2,6 +2,8 @@ import http from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { SupercargoError, toSupercargoError } from '../model/errors.ts';
 import type { VolumeVerbs } from '../ports/volume-verbs.ts';
+import { Authorization } from './authorization.ts';
+import type { AuthorizationOptions } from './authorization.ts';
 import { NoAnswer, pluginCalls } from './calls.ts';
 import type { Answer, Call } from './calls.ts';
 import { parseDocument, readBody } from './request.ts';
@@ -13,14 +15,14 @@ export interface PluginLog {
   error(fields: Record<string, unknown>, message: string): void;
 }
 
-export interface DockerPluginOptions {
+export interface DockerPluginOptions extends AuthorizationOptions {
   verbs: VolumeVerbs;
   log: PluginLog;
 }
 
 /** Makes the server that container engines speak the volume-plugin protocol with; `listenOnPluginSocket` opens it. */
-export function createDockerPlugin({ verbs, log }: DockerPluginOptions): Server {
-  const calls = pluginCalls(verbs);
+export function createDockerPlugin({ verbs, log, ...authorization }: DockerPluginOptions): Server {
+  const calls = pluginCalls(verbs, new Authorization(authorization));
   const server: Server = http.createServer(
     {
       // Engines keep idle connections for ever, some before their first byte. If we closed one as the engine begins to write, it would repeat

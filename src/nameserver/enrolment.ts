@@ -45,7 +45,9 @@ export function isUsable(
 }
 
 export function invalidToken(kind: 'join' | 'login', remedy: string): SupercargoError {
-  return new SupercargoError('invalid-token', `The ${kind} token is wrong, was used, or has expired.`, { hint: `Make a new one on the first host: ${remedy}` });
+  return new SupercargoError('invalid-token', `The ${kind} token is wrong, was used, or has expired.`, {
+    hint: `Make a new one on the first host: ${remedy}`,
+  });
 }
 
 export function enrolmentHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'createInvite' | 'join' | 'renewCertificate'> {

@@ -17,7 +17,8 @@ const byVolume: Locate = async (repository, { volume = '' }) => (await findVolum
 const byMove: Locate = async (repository, { move = '' }) => byVolume(repository, { volume: (await findMove(repository, move)).volume });
 const byProject: Locate = async (repository, { project = '' }) => (await findProject(repository, project)).id;
 const byApplication: Locate = async (repository, { application = '' }) => (await findApplication(repository, application)).project;
-const byGrant: Locate = async (repository, { grant = '' }) => byApplication(repository, { application: (await findGrant(repository, grant)).application });
+const byGrant: Locate = async (repository, { grant = '' }) =>
+  byApplication(repository, { application: (await findGrant(repository, grant)).application });
 
 /** What concerns one project, and how its project is found. Whoever's role counts for one project may call these only. */
 const ofOneProject: Partial<Record<Route, Locate>> = {

@@ -58,7 +58,8 @@ export function userHandlers(context: NameServerContext): Pick<Handlers<Routes>,
       });
       return {};
     },
-    createLogin: async ({ parameters, body }, request) => createLogin(context, parameters.user, body.lifetimeMilliseconds, await actorName(context, request)),
+    createLogin: async ({ parameters, body }, request) =>
+      createLogin(context, parameters.user, body.lifetimeMilliseconds, await actorName(context, request)),
     login: async ({ body }) => {
       // Certificate first, so that a request that cannot be granted does not use the token up.
       const { user: id } = await usableLogin(context, repository, body);
@@ -67,7 +68,12 @@ export function userHandlers(context: NameServerContext): Pick<Handlers<Routes>,
         const login = await usableLogin(context, transaction, body);
         const found = await findUser(transaction, login.user);
         transaction.put(keys.login(login.id), { ...login, usedBy: { requestHash: sha256(body.request) } });
-        transaction.record('user.logged-in', found.name, `user ${found.name}`, `User "${found.name}" got a certificate for ${loginMilliseconds / 3_600_000} hours.`);
+        transaction.record(
+          'user.logged-in',
+          found.name,
+          `user ${found.name}`,
+          `User "${found.name}" got a certificate for ${loginMilliseconds / 3_600_000} hours.`,
+        );
         return found;
       });
       const cluster = await repository.get(keys.cluster, clusterRecord);
@@ -130,7 +136,12 @@ function sameUser(existing: User, wanted: Pick<User, 'role' | 'project'>): User 
   });
 }
 
-async function createLogin(context: NameServerContext, word: string, lifetimeMilliseconds: number, actor: string): ReturnType<Handlers<Routes>['createLogin']> {
+async function createLogin(
+  context: NameServerContext,
+  word: string,
+  lifetimeMilliseconds: number,
+  actor: string,
+): ReturnType<Handlers<Routes>['createLogin']> {
   const { id, secret, text } = newJoinToken();
   const expiresAt = new Date(context.clock.wallMilliseconds() + lifetimeMilliseconds).toISOString();
   await context.repository.transact(async (transaction) => {

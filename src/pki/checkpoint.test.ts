@@ -45,7 +45,15 @@ describe('a checkpoint of the audit log', () => {
     const signers = [await cluster.credentialsFor(cluster.newHost()), await foreign.credentialsFor(foreign.nameServer)];
     const statements = await Promise.all(signers.map((signer) => issueCheckpoint(signer, claims)));
     const [source, destination] = [newIdentifier('hst'), newIdentifier('hst')];
-    const ticket = { id: newIdentifier('tkt'), move: newIdentifier('mov'), volume: newIdentifier('vol'), epoch: 1, source, destination, expires: clock.wallMilliseconds() };
+    const ticket = {
+      id: newIdentifier('tkt'),
+      move: newIdentifier('mov'),
+      volume: newIdentifier('vol'),
+      epoch: 1,
+      source,
+      destination,
+      expires: clock.wallMilliseconds(),
+    };
     for (const statement of [...statements, await issueTicket(nameServer, ticket)]) {
       await expect(readCheckpoint(statement, nameServer.authorities, claims.at)).rejects.toMatchObject({ code: 'forbidden' });
     }

@@ -7,7 +7,7 @@ import { readStatement, signStatement } from './statement.ts';
 import type { StatementKind } from './statement.ts';
 
 /** How often a pass counts: for one container, or for any number until it expires. */
-export const passUses = z.enum(['once', 'many']);
+const passUses = z.enum(['once', 'many']);
 
 const passClaims = z.strictObject({
   pass: identifier.describe('Its own identifier, by which a host knows that it was spent.'),
@@ -28,7 +28,7 @@ export function issuePass(credentials: Credentials, claims: PassClaims): Promise
 
 export interface PassExpectations {
   authorities: readonly string[];
-  clock: Clock;
+  clock: Pick<Clock, 'wallMilliseconds'>;
   /** The host on which the container is made. */
   host: string;
 }

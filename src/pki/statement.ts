@@ -31,7 +31,7 @@ export async function readStatement<Schema extends z.ZodType>(
   kind: StatementKind<Schema>,
   token: string,
   authorities: readonly string[],
-  clock: Clock,
+  clock: Pick<Clock, 'wallMilliseconds'>,
 ): Promise<z.output<Schema>> {
   if (token.length > maximumLength) throw new Error('too long');
   const { compactVerify } = await import('jose');

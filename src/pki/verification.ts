@@ -15,7 +15,7 @@ export function verifyFingerprint(certificate: string | X509Certificate, fingerp
 }
 
 /** @throws unauthenticated if the wall clock is outside the certificate's validity */
-export function checkValidity(certificate: X509Certificate, clock: Clock): void {
+export function checkValidity(certificate: X509Certificate, clock: Pick<Clock, 'wallMilliseconds'>): void {
   const now = clock.wallMilliseconds();
   if (now >= certificate.validFromDate.getTime() && now < certificate.validToDate.getTime()) return;
   throw new SupercargoError('unauthenticated', `The certificate is valid from ${certificate.validFrom} to ${certificate.validTo} only.`, {
@@ -28,7 +28,7 @@ export function checkValidity(certificate: X509Certificate, clock: Clock): void 
  * For certificates that do not come from a TLS handshake, where TLS does this.
  * @throws unauthenticated
  */
-export function verifyCertificate(certificate: X509Certificate, authorities: readonly string[], clock: Clock): Identity {
+export function verifyCertificate(certificate: X509Certificate, authorities: readonly string[], clock: Pick<Clock, 'wallMilliseconds'>): Identity {
   const authority = authorities
     .map((pem) => new X509Certificate(pem))
     .find((candidate) => candidate.ca && certificate.checkIssued(candidate) && certificate.verify(candidate.publicKey));

@@ -4,6 +4,8 @@ export interface FenceTarget {
   path: string;
   /** Where our own mount of it is, or would be. */
   mountPoint: string;
+  /** Identifiers of containers: only what runs in these is meant, and our own mount is left to the others. Without it, everything. */
+  containers?: ReadonlySet<string>;
 }
 
 export interface StoppedUser {

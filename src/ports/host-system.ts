@@ -13,6 +13,8 @@ export interface HostSystem {
    * immutable and mode 000, so that nothing can ever be written to it. @throws command-failed, data-missing
    */
   mountVolume(path: string, mountPoint: string): Promise<void>;
+  /** Where a path leads once every symbolic link in it is followed; what does not exist of it stays as it is. */
+  realPath(path: string): Promise<string>;
   /** True if exactly this path is mounted there now. */
   isMounted(path: string, mountPoint: string): Promise<boolean>;
   /**

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { findHierarchies, groupsOf, isFrozen, isToldToFreeze, killMembers, membersOf, tellToFreeze, tellToThaw } from './cgroups.ts';
+import { containerIdIn, findHierarchies, groupsOf, isFrozen, isToldToFreeze, killMembers, membersOf, tellToFreeze, tellToThaw } from './cgroups.ts';
 
 const common = 'rw,nosuid shared:9 -';
 
@@ -89,5 +89,18 @@ describe('a cgroup v2 as its files show it', () => {
     killMembers(group());
     tellToThaw(group());
     expect([isFrozen(group()), isToldToFreeze(group()), membersOf(group())]).toEqual([true, false, []]);
+  });
+});
+
+describe('containerIdIn', () => {
+  const id = 'ab'.repeat(32);
+
+  it.each([
+    ['cgroup v1', `12:pids:/docker/${id}\n11:cpu:/docker/${id}\n`, id],
+    ['cgroup v2 under systemd', `0::/system.slice/docker-${id}.scope\n`, id],
+    ['an engine within a container', `0::/docker/${'ef'.repeat(32)}/docker/${id}\n`, id],
+    ['no container', '0::/user.slice/session-1.scope\n', undefined],
+  ])('reads %s', (_, text, expected) => {
+    expect(containerIdIn(text)).toBe(expected);
   });
 });

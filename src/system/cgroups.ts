@@ -41,6 +41,17 @@ export function groupsOf(processNumber: number, hierarchies: readonly Hierarchy[
   });
 }
 
+/** The container's identifier in the text of /proc/PID/cgroup; the innermost, as an engine may itself run in a container. */
+export function containerIdIn(cgroups: string): string | undefined {
+  return cgroups.match(/(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g)?.at(-1);
+}
+
+/** Whether a process runs in one of these containers of an engine. */
+export function isInContainer(processNumber: number, containers: ReadonlySet<string>): boolean {
+  const id = containerIdIn(readIfThere(`/proc/${processNumber}/cgroup`) ?? '');
+  return id !== undefined && containers.has(id);
+}
+
 /**
  * Process numbers of all members, also of the cgroups below it. 0 stands for one that cannot be seen from here.
  * @throws the system's error if the kernel does not list them (threads of one process in several cgroups)

@@ -4,7 +4,7 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { containerIdIn, createDockerEngine } from './docker-engine.ts';
+import { createDockerEngine } from './docker-engine.ts';
 
 const id = 'ab'.repeat(32);
 
@@ -23,7 +23,14 @@ describe('createDockerEngine', () => {
         { Id: id, Names: ['/database'], State: 'running', Mounts: [{ Type: 'volume', Name: 'pgdata' }] },
         { Id: 'cd'.repeat(32), Names: null, State: 'exited', Mounts: [{ Type: 'bind' }] },
       ];
-      answer.end(JSON.stringify(call.url?.startsWith('/volumes') ? { Volumes: [] } : list));
+      const answers = new Map<string | undefined, unknown>([
+        ['/volumes', { Volumes: [] }],
+        ['/info', { DockerRootDir: '/data/docker', Plugins: { Authorization: ['supercargo'] } }],
+        ['/containers/database/json', { Id: id }],
+        ['/volumes/a%2Fb', { Name: 'a/b' }],
+      ]);
+      if (call.url?.includes('absent') === true) answer.statusCode = 404;
+      answer.end(JSON.stringify(answers.get(call.url) ?? list));
     });
     await new Promise<void>((resolve) => server.listen(socketPath, resolve));
   });
@@ -35,6 +42,23 @@ describe('createDockerEngine', () => {
   it('names the containers that use the volume, not those that merely match the filter', async () => {
     expect(await engine.containersUsing('pgdata')).toEqual([{ id, name: 'database', state: 'running' }]);
     expect(asked.at(-1)).toContain('"volume":["pgdata"]');
+  });
+
+  it('tells whom the engine asks, and where it keeps its data', async () => {
+    expect(await engine.settings()).toEqual({ authorizationPlugins: ['supercargo'], dataDirectory: '/data/docker' });
+  });
+
+  it('lists containers with the names of their volumes', async () => {
+    expect(await engine.containers()).toEqual([
+      { id, name: 'database', volumes: ['pgdata'] },
+      { id: 'cd'.repeat(32), name: 'cdcdcdcdcdcd', volumes: [] },
+    ]);
+  });
+
+  it('shows what the engine says of a container or a volume, or that there is none', async () => {
+    expect(await engine.inspectContainer('database')).toBe(JSON.stringify({ Id: id }));
+    expect(await engine.inspectVolume('a/b')).toBe(JSON.stringify({ Name: 'a/b' }));
+    expect([await engine.inspectContainer('absent'), await engine.inspectVolume('absent')]).toEqual([null, null]);
   });
 
   it('wakes the engine by listing its volumes', async () => {
@@ -57,16 +81,5 @@ describe('createDockerEngine', () => {
   it('says host-unreachable when nobody answers', async () => {
     const absent = createDockerEngine({ socketPath: join(scratch, 'none.sock') });
     await expect(absent.containersUsing('pgdata')).rejects.toMatchObject({ code: 'host-unreachable' });
-  });
-});
-
-describe('containerIdIn', () => {
-  it.each([
-    ['cgroup v1', `12:pids:/docker/${id}\n11:cpu:/docker/${id}\n`, id],
-    ['cgroup v2 under systemd', `0::/system.slice/docker-${id}.scope\n`, id],
-    ['an engine within a container', `0::/docker/${'ef'.repeat(32)}/docker/${id}\n`, id],
-    ['no container', '0::/user.slice/session-1.scope\n', undefined],
-  ])('reads %s', (_, text, expected) => {
-    expect(containerIdIn(text)).toBe(expected);
   });
 });

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { z } from 'zod';
 import { SupercargoError } from '../model/errors.ts';
-import type { ContainerEngine, ContainerReference } from '../ports/container-engine.ts';
+import { containerIdIn } from './cgroups.ts';
+import type { ContainerEngine, ContainerReference, ListedContainer } from '../ports/container-engine.ts';
 
 export interface DockerEngineOptions {
   /** The engine's API socket. */
@@ -23,7 +24,8 @@ const containerList = z.array(
   }),
 );
 const inspected = z.object({ State: z.object({ Status: z.string() }) });
-type ListedContainer = z.infer<typeof containerList>[number];
+const information = z.object({ DockerRootDir: z.string(), Plugins: z.object({ Authorization: z.array(z.string()).nullish() }) });
+type ListItem = z.infer<typeof containerList>[number];
 
 /** Docker, over its socket. Paths carry no version: each engine then speaks its own, and what is read here is the same in all. */
 export function createDockerEngine(options: DockerEngineOptions = {}): ContainerEngine {
@@ -31,7 +33,7 @@ export function createDockerEngine(options: DockerEngineOptions = {}): Container
   const processFile = options.processFile ?? '/run/docker.pid';
 
   // The list, not an inspection of each: inspecting a container that is being started waits for the very call we may be answering.
-  async function listContainers(filter: Record<string, string[]>): Promise<ListedContainer[]> {
+  async function listContainers(filter: Record<string, string[]>): Promise<ListItem[]> {
     const query = new URLSearchParams({ all: 'true', filters: JSON.stringify(filter) });
     return containerList.parse(await getJson(socketPath, `/containers/json?${query.toString()}`));
   }
@@ -70,12 +72,23 @@ export function createDockerEngine(options: DockerEngineOptions = {}): Container
     async warmUp() {
       await getJson(socketPath, '/volumes');
     },
-  };
-}
 
-/** The container's identifier in the text of /proc/PID/cgroup; the innermost, as an engine may itself run in a container. */
-export function containerIdIn(cgroups: string): string | undefined {
-  return cgroups.match(/(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g)?.at(-1);
+    async settings() {
+      const { DockerRootDir: dataDirectory, Plugins } = information.parse(await getJson(socketPath, '/info'));
+      return { authorizationPlugins: Plugins.Authorization ?? [], dataDirectory };
+    },
+
+    async containers() {
+      const listed = await listContainers({});
+      return listed.map((container): ListedContainer => {
+        const { id, name } = toReference(container);
+        return { id, name, volumes: container.Mounts?.flatMap((mount) => mount.Name ?? []) ?? [] };
+      });
+    },
+
+    inspectContainer: (container) => getText(socketPath, `/containers/${encodeURIComponent(container)}/json`),
+    inspectVolume: (name) => getText(socketPath, `/volumes/${encodeURIComponent(name)}`),
+  };
 }
 
 /** Process number and start time (ticks since boot): a number alone is used again. */
@@ -92,22 +105,34 @@ async function readInstance(processFile: string): Promise<string | null> {
   }
 }
 
-function toReference(container: ListedContainer): ContainerReference {
+function toReference(container: ListItem): ContainerReference {
   const name = container.Names?.[0]?.replace(/^\//, '') ?? container.Id.slice(0, 12);
   return { id: container.Id, name, state: container.State };
 }
 
 async function getJson(socketPath: string, path: string): Promise<unknown> {
+  const text = await getText(socketPath, path);
+  if (text === null) throw unanswered(socketPath, new Error('status 404'));
+  return JSON.parse(text);
+}
+
+/** @returns null if there is no such thing */
+async function getText(socketPath: string, path: string): Promise<string | null> {
   try {
     const { status, body } = await get(socketPath, path);
+    if (status === 404) return null;
     if (status !== 200) throw new Error(`status ${status}: ${body.slice(0, 200)}`);
-    return JSON.parse(body);
+    return body;
   } catch (error) {
-    throw new SupercargoError('host-unreachable', `The container engine at ${socketPath} does not answer: ${(error as Error).message}`, {
-      hint: 'Check that it runs: systemctl status docker',
-      cause: error,
-    });
+    throw unanswered(socketPath, error as Error);
   }
+}
+
+function unanswered(socketPath: string, cause: Error): SupercargoError {
+  return new SupercargoError('host-unreachable', `The container engine at ${socketPath} does not answer: ${cause.message}`, {
+    hint: 'Check that it runs: systemctl status docker',
+    cause,
+  });
 }
 
 function get(socketPath: string, path: string, timeoutMilliseconds = answerTimeoutMilliseconds): Promise<{ status: number; body: string }> {

@@ -137,6 +137,17 @@ describe.runIf(process.env[isolated] !== undefined)('fence, isolated', () => {
       expect(isFrozen(neighbour)).toBe(false);
     });
 
+    it('ends one container of a volume by its identifier, and leaves alone another that uses the same volume', async () => {
+      const [mine, theirs] = ['ab'.repeat(32), 'cd'.repeat(32)];
+      const one = await startContainer(groupIn(tree, `docker/${mine}`), target.path, flushingWriter(`${scratch}/inside/gone`));
+      const two = await startContainer(groupIn(tree, `docker/${theirs}`), target.path, flushingWriter(`${scratch}/inside/count`));
+      const only = { ...target, containers: new Set([mine]) };
+      expect(await fence.kill([only])).toMatchObject([{ users: [{ processNumber: one }], problem: null }]);
+      expect([hasEnded(one), hasEnded(two)]).toEqual([true, false]);
+      expect(await system.isMounted(target.path, target.mountPoint)).toBe(true);
+      await advances(target);
+    });
+
     it('stops all of a container, also what has nothing open and what is in a cgroup below', async () => {
       const group = groupIn(tree, 'one');
       const below = groupIn(tree, 'one/init');

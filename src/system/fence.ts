@@ -1,6 +1,7 @@
 import type { Clock } from '../ports/clock.ts';
 import type { Fence, FenceOutcome, FenceTarget, StoppedUser } from '../ports/fence.ts';
 import type { HostSystem } from '../ports/host-system.ts';
+import { isInContainer } from './cgroups.ts';
 import { createFenceMarks } from './fence-marks.ts';
 import type { FenceMarks } from './fence-marks.ts';
 import { UnitFinder, isStopped, kill, resume, stop, unitNamed } from './fence-units.ts';
@@ -94,12 +95,14 @@ class Look {
     for (const user of users) {
       const unit = this.#finder.unitOf(user.processNumber);
       if (unit === undefined || this.#isIdleEngine(user, unit)) continue;
-      this.users.set(user.processNumber, { user, unit });
+      const uses = [...user.uses].filter((index) => this.#isMeant(user, index));
+      if (uses.length === 0) continue;
+      this.users.set(user.processNumber, { user: { ...user, uses: new Set(uses) }, unit });
       const known = this.units.get(unit.name);
       if (known === undefined) fresh++;
       const paths = known?.paths ?? new Set<string>();
       this.units.set(unit.name, { unit, paths });
-      for (const index of user.uses) {
+      for (const index of uses) {
         const path = this.#targets[index]?.path ?? '';
         if (paths.has(path)) continue;
         paths.add(path);
@@ -107,6 +110,11 @@ class Look {
       }
     }
     return fresh;
+  }
+
+  #isMeant({ processNumber }: VolumeUser, index: number): boolean {
+    const containers = this.#targets[index]?.containers;
+    return containers === undefined || isInContainer(processNumber, containers);
   }
 
   #isIdleEngine({ kind, program, processNumber }: VolumeUser, unit: Unit): boolean {
@@ -169,11 +177,11 @@ async function killAll(targets: readonly FenceTarget[], marks: FenceMarks, optio
       const known = outcomes[index]?.users ?? [];
       const fresh = users.filter((user) => !known.some(({ processNumber }) => processNumber === user.processNumber));
       // Tried at once, while the killed are still going: it keeps a loop in a shell from opening the next file.
-      const busy = await unmount(target, options);
+      const busy = target.containers === undefined ? await unmount(target, options) : null;
       const problem = users.length > 0 ? stillThere(users) : busy;
       outcomes[index] = { users: [...known, ...fresh], problem };
       // What was stopped for this volume earlier and has nothing to do with it any more.
-      if (problem === null) thaw([target], marks);
+      if (problem === null && target.containers === undefined) thaw([target], marks);
     }
     await clock.sleep(pollMilliseconds[Math.min(poll, pollMilliseconds.length - 1)] ?? 1);
   }

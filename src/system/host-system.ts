@@ -1,6 +1,6 @@
 import { realpathSync, statSync } from 'node:fs';
-import { mkdir, rmdir, stat, utimes } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { mkdir, readlink, realpath, rmdir, stat, utimes } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { SupercargoError, isSupercargoError } from '../model/errors.ts';
 import type { HostSystem } from '../ports/host-system.ts';
 import { execute } from './execute.ts';
@@ -17,11 +17,23 @@ export function createHostSystem(options: HostSystemOptions = {}): HostSystem {
   const log = options.log ?? (() => {});
   return {
     mountVolume: (path, mountPoint) => mountVolume(path, canonical(mountPoint), log),
+    realPath,
     isMounted: async (path, mountPoint) => isMounted(path, canonical(mountPoint)),
     unmountVolume: (mountPoint) => unmountVolume(canonical(mountPoint)),
     forgetMountPoint: (mountPoint) => removeBareDirectory(canonical(mountPoint), log),
     usesOf: (path, mountPoint) => findUses(canonical(path), canonical(mountPoint)),
   };
+}
+
+async function realPath(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || path === '/') throw error;
+    // A link that leads nowhere yet is followed by whoever makes what it leads to.
+    const target = await readlink(path).catch(() => null);
+    return target === null ? join(await realPath(dirname(path)), basename(path)) : realPath(resolve(dirname(path), target));
+  }
 }
 
 async function mountVolume(path: string, mountPoint: string, log: (message: string) => void): Promise<void> {

@@ -79,6 +79,7 @@ export class FakeMachine {
         if (this.disk.liveAt(path) === null) throw new SupercargoError('data-missing', `There is nothing at ${path}.`);
         this.mounts.set(mountPoint, path);
       },
+      realPath: async (path) => path,
       isMounted: async (path, mountPoint) => this.mounts.get(mountPoint) === path,
       unmountVolume: async (mountPoint) => void this.mounts.delete(mountPoint),
       forgetMountPoint: async () => undefined,
@@ -100,6 +101,10 @@ export class FakeMachine {
         return found === undefined ? null : reference(found);
       },
       warmUp: async () => undefined,
+      settings: async () => ({ authorizationPlugins: [], dataDirectory: '/var/lib/docker' }),
+      containers: async () => all().map(({ name, volume }) => ({ id: name, name, volumes: [volume] })),
+      inspectContainer: async () => null,
+      inspectVolume: async () => null,
     };
   }
 

@@ -170,7 +170,7 @@ export class SimulatedHost {
       system: incarnation.wrap(this.machine.system),
       engine: incarnation.wrap(this.machine.engine),
       state,
-      audit: await AuditSpool.open(disk, random),
+      audit: await AuditSpool.open(disk, random, () => undefined),
       nameServer: createClient(routes, incarnation.wrap(toNameServer(id, gate), 'close', 'unreachable')),
       connectToPeer: (host) => {
         const transport = incarnation.wrap(toPeer(id, host.id, gate), 'close', 'unreachable');
@@ -182,6 +182,11 @@ export class SimulatedHost {
         return claims;
       },
       trust: { report: () => ({ authorities: [], issuer: null }), follow: async () => undefined },
+      verifyPass: async () => {
+        throw new SupercargoError('forbidden', 'Nobody has a pass here.');
+      },
+      guardedPlaces: { all: () => [], noteEngineDirectory: async () => undefined },
+      pluginName: 'supercargo',
       mountDirectory,
       mountDeadlineMilliseconds: 100_000,
       fence: fenceIn(incarnation, this.#onMachine),

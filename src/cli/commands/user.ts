@@ -17,7 +17,8 @@ interface RightOptions {
 
 export function addUserCommands(program: Command, cli: Cli): void {
   const users = program.command('user').description('people who work with the cluster, and what they may do');
-  const roleOption = (): Option => new Option('--role <role>', 'admin: everything; operator: volumes, applications, grants; viewer: looks').choices(roles);
+  const roleOption = (): Option =>
+    new Option('--role <role>', 'admin: everything; operator: volumes, applications, grants; viewer: looks').choices(roles);
 
   users
     .command('ls')
@@ -136,5 +137,7 @@ async function logIn(cli: Cli, address: string, { token, caFingerprint }: { toke
   if (token !== undefined) process.title = 'supercargo login';
   checkFingerprint(caFingerprint, 'supercargo user invite');
   const summary = await cli.dependencies.login({ address, token: await readToken(cli, token), caFingerprint, directory: cli.loginDirectory });
-  cli.output.result(summary, () => [`You are ${summary.user} of cluster ${summary.cluster}, until ${summary.until}; each use after half of that time renews it.`]);
+  cli.output.result(summary, () => [
+    `You are ${summary.user} of cluster ${summary.cluster}, until ${summary.until}; each use after half of that time renews it.`,
+  ]);
 }
