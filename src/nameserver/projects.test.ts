@@ -93,14 +93,16 @@ describe('removing a project', () => {
   });
 
   it('leaves nothing behind that came into it at the same moment', async () => {
-    for (let round = 0; round < 40; round += 1) {
+    for (let round = 0; round < 80; round += 1) {
       await createShop();
       const make = (): Promise<unknown> =>
         round % 2 === 0 ? createVolume('v') : operator.createApplication({ body: { project: 'shop', name: 'web' } });
-      const made = make().catch(() => undefined);
+      const remove = (): Promise<unknown> => operator.deleteProject(shop);
+      const [first, second] = round % 4 < 2 ? [make, remove] : [remove, make];
+      const begun = first().catch(() => undefined);
       // Each time a little later.
-      for (let step = 0; step < round; step += 1) await Promise.resolve();
-      await Promise.all([made, operator.deleteProject(shop).catch(() => undefined)]);
+      for (let step = 0; step < round / 4; step += 1) await Promise.resolve();
+      await Promise.all([begun, second().catch(() => undefined)]);
       const projects = new Set((await operator.listProjects({})).items.map(({ id }) => id));
       const belonging = [...(await operator.listVolumes({})).items, ...(await operator.listApplications({ query: {} })).items];
       expect(belonging.filter(({ project }) => !projects.has(project))).toEqual([]);
