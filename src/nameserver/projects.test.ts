@@ -93,12 +93,16 @@ describe('removing a project', () => {
   });
 
   it('leaves nothing behind that came into it at the same moment', async () => {
-    for (let round = 0; round < 10; round += 1) {
+    for (let round = 0; round < 80; round += 1) {
       await createShop();
-      const volume = createVolume('v').catch((error: unknown) => error);
-      const application = operator.createApplication({ body: { project: 'shop', name: 'web' } }).catch((error: unknown) => error);
-      const removal = operator.deleteProject(shop).catch((error: unknown) => error);
-      await Promise.all([volume, application, removal]);
+      const make = (): Promise<unknown> =>
+        round % 2 === 0 ? createVolume('v') : operator.createApplication({ body: { project: 'shop', name: 'web' } });
+      const remove = (): Promise<unknown> => operator.deleteProject(shop);
+      const [first, second] = round % 4 < 2 ? [make, remove] : [remove, make];
+      const begun = first().catch(() => undefined);
+      // Each time a little later.
+      for (let step = 0; step < round / 4; step += 1) await Promise.resolve();
+      await Promise.all([begun, second().catch(() => undefined)]);
       const projects = new Set((await operator.listProjects({})).items.map(({ id }) => id));
       const belonging = [...(await operator.listVolumes({})).items, ...(await operator.listApplications({ query: {} })).items];
       expect(belonging.filter(({ project }) => !projects.has(project))).toEqual([]);
@@ -178,9 +182,9 @@ describe('a quota', () => {
 
   it('holds for its project alone, is not spent by asking again, and may be below what is there', async () => {
     await createShop({ quota: { volumes: 1 } });
+    await createVolume('elsewhere', {});
     const first = await createVolume('first');
     expect(await createVolume('first')).toEqual(first);
-    await createVolume('elsewhere', {});
     await operator.updateProject({ ...shop, body: { quota: { volumes: 0 } } });
     await expect(createVolume('second')).rejects.toMatchObject({ code: 'quota-exceeded' });
     await operator.updateProject({ ...shop, body: { quota: { volumes: null } } });

@@ -79,14 +79,14 @@ describe('a watch', () => {
       transaction.put(keys.denial(denial.id), denial);
     });
     const messages = [await next(stream), await next(stream), await next(stream), await next(stream)];
-    const told = messages.map(({ revision: _, ...message }) => message);
-    expect(told).toContainEqual({ type: 'project', id: project.id, project });
-    expect(told).toContainEqual({ type: 'application', id: application.id, application });
-    expect(told).toContainEqual({ type: 'grant', id: grant.id, grant });
-    expect(told).toContainEqual({ type: 'denial', id: denial.id, denial });
+    const [{ revision }] = messages as [WatchMessage];
+    expect(messages).toContainEqual({ type: 'project', revision, id: project.id, project });
+    expect(messages).toContainEqual({ type: 'application', revision, id: application.id, application });
+    expect(messages).toContainEqual({ type: 'grant', revision, id: grant.id, grant });
+    expect(messages).toContainEqual({ type: 'denial', revision, id: denial.id, denial });
+    expect(await next(watch())).toMatchObject({ projects: [project], applications: [application], grants: [grant], denials: [denial] });
     await repository.transact(async (transaction) => transaction.delete(keys.grant(grant.id)));
     expect(await next(stream)).toMatchObject({ type: 'grant', id: grant.id, grant: null });
-    expect(await next(watch())).toMatchObject({ projects: [project], applications: [application], grants: [], denials: [denial] });
   });
 
   it('tells of what is removed', async () => {
