@@ -9,16 +9,17 @@ import type { Clock } from '../ports/clock.ts';
 import { enrolLocalHost, ensureCluster } from '../nameserver/enrolment.ts';
 import type { HostApplication } from '../nameserver/enrolment.ts';
 import { createNameServer } from '../nameserver/name-server.ts';
-import type { CertificateIssuer } from '../nameserver/name-server.ts';
+import type { CertificateIssuer, NameServer } from '../nameserver/name-server.ts';
 import { issueCheckpoint } from '../pki/checkpoint.ts';
 import { hostUri, userUri } from '../pki/identity.ts';
+import type { CredentialsHolder } from '../pki/credentials.ts';
 import { issuePass } from '../pki/pass.ts';
 import { issueTicket } from '../pki/ticket.ts';
 import { joinServerTlsOptions } from '../pki/tls.ts';
-import type { JoinAnswer } from '../protocol/routes.ts';
+import type { JoinAnswer, Routes } from '../protocol/routes.ts';
 import { routes } from '../protocol/routes.ts';
 import { createServer } from '../protocol/server.ts';
-import type { Refusal } from '../protocol/server.ts';
+import type { Refusal, ServerOptions } from '../protocol/server.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import type { Log } from '../agent/context.ts';
 import { openClusterAuthority } from './cluster-authority.ts';
@@ -91,23 +92,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     onRefusal,
     version,
   });
-  const joining = await createServer({
-    routes: { join: routes.join, login: routes.login },
-    handlers: { join: nameServer.handlers.join, login: nameServer.handlers.login },
-    identify: () => ({ caller: 'guest', host: null, certificate: null }),
-    serverFactory: (handler) => {
-      const server = createTlsServer(handler, holder, joinServerTlsOptions);
-      // Anybody may connect here: few at once, and not for long.
-      server.maxConnections = 64;
-      server.headersTimeout = 10_000;
-      server.requestTimeout = 20_000;
-      server.keepAliveTimeout = 1000;
-      return server;
-    },
-    onDefect,
-    onRefusal,
-    version,
-  });
+  const joining = await createJoiningServer(nameServer, holder, { onDefect, onRefusal, version });
   await listenOnPort(application.server, options.port);
   await listenOnPort(joining.server, options.joinPort);
   const local = await listenLocally((request, response) => application.routing(request, response), options.socketPath);
@@ -132,6 +117,29 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
       await store.close();
     },
   };
+}
+
+/** The port for those who have no certificate yet, and prove themselves by a token. */
+function createJoiningServer(
+  { handlers }: NameServer,
+  holder: CredentialsHolder,
+  telling: Pick<ServerOptions<Routes>, 'onDefect' | 'onRefusal' | 'version'>,
+): ReturnType<typeof createServer> {
+  return createServer({
+    routes: { join: routes.join, login: routes.login },
+    handlers: { join: handlers.join, login: handlers.login },
+    identify: () => ({ caller: 'guest', host: null, certificate: null }),
+    serverFactory: (handler) => {
+      const server = createTlsServer(handler, holder, joinServerTlsOptions);
+      // Anybody may connect here: few at once, and not for long.
+      server.maxConnections = 64;
+      server.headersTimeout = 10_000;
+      server.requestTimeout = 20_000;
+      server.keepAliveTimeout = 1000;
+      return server;
+    },
+    ...telling,
+  });
 }
 
 function createIssuer({ cluster, keeper, holder }: ClusterAuthority, clock: Clock, lifetimeMilliseconds: number): CertificateIssuer {

@@ -5,7 +5,7 @@ import { routes } from '../protocol/routes.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import { requireRight, visibleTo } from './user-access.ts';
 
 type Call = (input: unknown, request: RequestContext) => Promise<unknown>;
@@ -33,12 +33,12 @@ function memberKey({ host, user }: RequestContext): string | null {
 
 function admitToCall(context: NameServerContext, route: keyof Routes, call: Call): Call {
   return async (input, request) => {
+    if (request.host !== null && (await context.store.get(keys.host(request.host))) === undefined) throw removed();
     await refuseDenied(context, request);
     if (request.user !== undefined) {
       const user = await requireRight(context, route, input, request);
       return visibleTo(context, user, route, await call(input, request));
     }
-    if (request.host !== null && (await context.store.get(keys.host(request.host))) === undefined) throw removed();
     return call(input, request);
   };
 }

@@ -9,7 +9,7 @@ import { actorName } from './hosts.ts';
 import { applicationTitle, findApplication, findHost, findProject, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { closeToNewcomers, comeInto } from './newcomers.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 type ApplicationRoutes = 'listApplications' | 'createApplication' | 'deleteApplication' | 'createPass';
 type Body<Route extends 'createApplication' | 'createPass'> = Parameters<Handlers<Routes>[Route]>[0]['body'];

@@ -7,7 +7,7 @@ import type { Routes } from '../protocol/routes.ts';
 import { callingHost } from './hosts.ts';
 import { keptAuditEntries } from './journal.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Repository } from './repository.ts';
 
 /** How often the end of the log is signed, if it has grown. */

@@ -10,7 +10,7 @@ import type { AuthorityView, TrustReport } from '../protocol/certificate-routes.
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers } from '../protocol/server.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 /** The authority of the cluster is replaced in steps, each taken when every host is ready for it, or when an operator gives those up that are not. */

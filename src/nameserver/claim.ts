@@ -6,7 +6,7 @@ import { claim } from '../model/placement.ts';
 import type { Opening } from '../model/placement.ts';
 import type { Host, Move, Volume } from '../model/records.ts';
 import { findHost, findMove, hostName } from './lookup.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 /** Grants the volume, or opens or joins the move to the host, inside a transaction. @throws what `claim` does; wrong-state if the host is being drained */

@@ -6,7 +6,7 @@ import type { Volume, VolumeClass } from '../model/records.ts';
 import type { Handlers } from '../protocol/server.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Repository } from './repository.ts';
 
 export const defaultClassName = 'default';

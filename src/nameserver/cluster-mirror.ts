@@ -2,7 +2,7 @@ import { hostRecord, moveRecord, volumeRecord } from '../model/records.ts';
 import type { Host, Move, Volume } from '../model/records.ts';
 import type { KnownHost } from '../planner/failover-plan.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 /** All records in memory, as of a moment ago, for plans that look at the whole cluster: what they decide is checked again when it is written. */
 export class ClusterMirror {

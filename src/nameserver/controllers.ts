@@ -7,7 +7,7 @@ import type { Volume } from '../model/records.ts';
 import { ClusterMirror } from './cluster-mirror.ts';
 import { drainHosts } from './drain.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import { endLostMove, takeOver } from './takeover.ts';
 
 /** Time passes for plans as well: a lease runs out without any record changing. Milliseconds. */

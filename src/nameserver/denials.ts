@@ -8,7 +8,7 @@ import { certificatesOf, denyHost, trustOnly } from './host-certificates.ts';
 import { findHost } from './lookup.ts';
 import { endMovesOfDenied } from './moves.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 export function denialHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'listDenials' | 'denyHost' | 'denyCertificate' | 'readmitHost'> {
   const { repository } = context;

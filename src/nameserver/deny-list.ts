@@ -3,7 +3,7 @@ import type { Denial } from '../model/access.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import { notBeforeSkewMilliseconds } from '../pki/authority.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 /** Adds an entry to the deny list. */

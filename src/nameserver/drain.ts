@@ -4,7 +4,7 @@ import { movesToOpen, planDrain } from '../planner/drain-plan.ts';
 import { applyClaim } from './claim.ts';
 import type { ClusterMirror } from './cluster-mirror.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 const movesAtOnce = 2;
 /** A move that has ended without success is not begun again before this has passed since its beginning. Milliseconds. */

@@ -13,7 +13,7 @@ import { answerAgain, certificatesOf, issueAnew, issueNext, renewCertificate, sh
 import { callingHost } from './hosts.ts';
 import { findHost, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 const inviteRecord = z.object({

@@ -4,7 +4,7 @@ import type { Handlers } from '../protocol/server.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { NameServerContext } from './name-server.ts';
 import { eventSequence } from './journal.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import { withHeartbeat } from './watch.ts';
 
 export function eventHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'listEvents' | 'followEvents'> {

@@ -11,7 +11,7 @@ import { actorName } from './hosts.ts';
 import { applicationTitle, findApplication, findProject, findVolume, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { comeInto } from './newcomers.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 /** How long a grant that has ended is kept for people to look at, in milliseconds; the events tell of it for longer. */
 const keptMilliseconds = 30 * 86_400_000;

@@ -8,7 +8,7 @@ import { deny, endDenials } from './deny-list.ts';
 import { findHost } from './lookup.ts';
 import { endMovesOfDenied } from './moves.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 const issuedCertificate = z.object({ serial: z.string(), expiresAt: timestamp });

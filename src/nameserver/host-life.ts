@@ -15,7 +15,7 @@ import { findHost } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { endMove } from './moves.ts';
 import { knownHosts } from './protection.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 import { endLostMove, requireSilence, takeOver } from './takeover.ts';
 

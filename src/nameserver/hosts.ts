@@ -11,7 +11,7 @@ import { z } from 'zod';
 import { newsFor, noteTrust } from './authority.ts';
 import { findHost, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 /** Pool figures are written when they changed by this share of the capacity, not at every heartbeat. */

@@ -8,7 +8,7 @@ import { pruneGrants } from './grants.ts';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { refusalMilliseconds } from './refusals.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 /** Ended moves that are kept for people to look at. */
 const keptMoves = 500;

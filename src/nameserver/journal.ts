@@ -3,7 +3,7 @@ import type { AuditDecision, AuditHead } from '../model/audit.ts';
 import type { ClusterEvent } from '../model/records.ts';
 import { SerialQueue } from '../model/serial-queue.ts';
 import type { Compare, Store, StoreOperation, TransactionResult } from '../ports/store.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 const keptEvents = 10_000;
 /** Older ones are dropped; the chain of those that are left begins at what the oldest of them says of the one before. */

@@ -8,7 +8,7 @@ import { identifierPattern } from '../model/identifiers.ts';
 import { parseApplicationName } from '../model/names.ts';
 import { hostRecord, moveRecord, volumeRecord } from '../model/records.ts';
 import type { Host, Move, Volume } from '../model/records.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 /** What both the repository and a transaction can do: read a record. */
 interface Reader {

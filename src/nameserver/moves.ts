@@ -11,7 +11,7 @@ import { applyClaim } from './claim.ts';
 import { actorName, callingHost } from './hosts.ts';
 import { findHost, findMove, findVolume, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 type MoveRoutes =

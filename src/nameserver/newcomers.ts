@@ -1,5 +1,5 @@
 import { nameEntry } from './lookup.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 /**

@@ -14,7 +14,7 @@ import { findProject, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { closeToNewcomers } from './newcomers.ts';
 import { usageOf } from './quotas.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Repository, Transaction } from './repository.ts';
 
 type ProjectRoutes = 'listProjects' | 'createProject' | 'getProject' | 'updateProject' | 'deleteProject';

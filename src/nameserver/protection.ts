@@ -10,7 +10,7 @@ import type { Handlers } from '../protocol/server.ts';
 import { callingHost, hostViewOf } from './hosts.ts';
 import { findHost, findVolume, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 import { requireRestored } from './restore.ts';
 import { takeOver } from './takeover.ts';

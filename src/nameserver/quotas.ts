@@ -6,7 +6,7 @@ import type { Volume } from '../model/records.ts';
 import { formatSize } from '../model/size.ts';
 import type { ProjectView } from '../protocol/access-routes.ts';
 import { comeInto } from './newcomers.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Repository, Transaction } from './repository.ts';
 
 /** What a project has, by the records of its volumes: counted anew each time, so that no sum can go wrong. */

@@ -2,7 +2,7 @@ import type { AuditDecision } from '../model/audit.ts';
 import { hostRecord } from '../model/records.ts';
 import type { Refusal } from '../protocol/server.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 /** How often refusals are put down: those that are alike in between become one entry. */
 export const refusalMilliseconds = 1000;

@@ -4,7 +4,7 @@ import { eventRecord, volumeRecord } from '../model/records.ts';
 import type { Volume } from '../model/records.ts';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 /** How long a holder may take to confirm that nothing uses the volume, in milliseconds. */
 const confirmationMilliseconds = 15_000;

@@ -6,56 +6,6 @@ import type { Store, StoreOperation } from '../ports/store.ts';
 import { Journal } from './journal.ts';
 import type { Remarks, Writes } from './journal.ts';
 
-/** Where each kind of record lives. Everything that agents watch is under one prefix, so that one listing is one consistent state. */
-export const keys = {
-  cluster: 'cluster',
-  state: 'state/',
-  host: (id: string) => `state/hosts/${id}`,
-  hosts: 'state/hosts/',
-  session: (host: string) => `state/sessions/${host}`,
-  sessions: 'state/sessions/',
-  volume: (id: string) => `state/volumes/${id}`,
-  volumes: 'state/volumes/',
-  move: (id: string) => `state/moves/${id}`,
-  moves: 'state/moves/',
-  project: (id: string) => `state/projects/${id}`,
-  projects: 'state/projects/',
-  application: (id: string) => `state/applications/${id}`,
-  applications: 'state/applications/',
-  grant: (id: string) => `state/grants/${id}`,
-  grants: 'state/grants/',
-  denial: (id: string) => `state/denials/${id}`,
-  denials: 'state/denials/',
-  certificate: (host: string) => `certificates/${host}`,
-  trust: (host: string) => `trust/${host}`,
-  hostName: (name: string) => `names/hosts/${name}`,
-  volumeName: (name: string) => `names/volumes/${name}`,
-  projectName: (name: string) => `names/projects/${name}`,
-  applicationName: (project: string, name: string) => `names/applications/${project}/${name}`,
-  grantRequest: (application: string, digest: string) => `names/grants/${application}/${digest}`,
-  grantRequests: (application: string) => `names/grants/${application}/`,
-  grantRequestsOfAll: 'names/grants/',
-  newcomer: (owner: string) => `newcomers/${owner}`,
-  acknowledgement: (host: string) => `acknowledgements/${host}`,
-  acknowledgements: 'acknowledgements/',
-  class: (name: string) => `classes/${name}`,
-  classes: 'classes/',
-  invite: (id: string) => `invites/${id}`,
-  invites: 'invites/',
-  user: (id: string) => `users/${id}`,
-  users: 'users/',
-  userName: (name: string) => `names/users/${name}`,
-  login: (id: string) => `logins/${id}`,
-  event: (sequence: number) => `events/${String(sequence).padStart(15, '0')}`,
-  events: 'events/',
-  auditEntry: (sequence: number) => `audit/${String(sequence).padStart(15, '0')}`,
-  auditEntries: 'audit/',
-  auditHead: 'audit-head',
-  auditCheckpoint: (sequence: number) => `audit-checkpoints/${String(sequence).padStart(15, '0')}`,
-  auditCheckpoints: 'audit-checkpoints/',
-  auditSpool: (host: string) => `audit-spools/${host}`,
-} as const;
-
 const maximumAttempts = 50;
 
 /**

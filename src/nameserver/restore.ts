@@ -1,7 +1,7 @@
 import { SupercargoError } from '../model/errors.ts';
 import { volumeRecord } from '../model/records.ts';
 import type { Volume } from '../model/records.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Repository } from './repository.ts';
 
 /**

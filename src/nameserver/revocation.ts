@@ -9,7 +9,7 @@ import { certificatesOf, lastExpiry } from './host-certificates.ts';
 import { actorName, callingHost, hostViewOf } from './hosts.ts';
 import { applicationTitle, findApplication, findGrant, findHost } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 
 type RevocationRoutes = 'revokeApplication' | 'reinstateApplication' | 'revokeGrant' | 'acknowledgeAccess' | 'listAcknowledgements';
 type RevocationBody = Parameters<Handlers<Routes>['revokeGrant']>[0]['body'];

@@ -7,7 +7,7 @@ import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import { ClusterMirror } from './cluster-mirror.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import { endLostMove, takeOver } from './takeover.ts';
 import type { TakeoverRequest } from './takeover.ts';
 import { TestNameServer } from './test-name-server.ts';

@@ -7,7 +7,7 @@ import type { Volume } from '../model/records.ts';
 import { z } from 'zod';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 export interface TakeoverRequest {

@@ -45,10 +45,10 @@ const ofOneProject: Partial<Record<Route, Locate>> = {
 };
 
 /** Lists, of which such a user sees what belongs to its project. */
-const lists: Partial<Record<Route, (repository: Repository, item: never) => Promise<string> | string>> = {
-  listVolumes: (_, item: { project: string }) => item.project,
-  listProjects: (_, item: { id: string }) => item.id,
-  listApplications: (_, item: { project: string }) => item.project,
+const lists: Partial<Record<Route, (repository: Repository, item: never) => Promise<string>>> = {
+  listVolumes: async (_, item: { project: string }) => item.project,
+  listProjects: async (_, item: { id: string }) => item.id,
+  listApplications: async (_, item: { project: string }) => item.project,
   listGrants: async (repository, item: { application: string }) => byApplication(repository, item),
   listMoves: async (repository, item: { volume: string }) => byVolume(repository, item).catch(() => ''),
 };
@@ -59,7 +59,7 @@ const harmless: readonly Route[] = ['getCluster', 'listHosts', 'getHost', 'listC
 const ranks: Readonly<Record<UserRole, number>> = { viewer: 0, operator: 1, admin: 2 };
 
 /** The lowest role that may call a route. */
-export function roleFor(route: Route): UserRole {
+function roleFor(route: Route): UserRole {
   if (harmless.includes(route) || routes[route].method === 'GET') return route === 'listAudit' || route === 'listUsers' ? 'operator' : 'viewer';
   return ofOneProject[route] === undefined ? 'admin' : 'operator';
 }
@@ -111,5 +111,5 @@ function forbidden(user: User, route: Route): SupercargoError {
 
 function notThere(words: Words): SupercargoError {
   const [word = ''] = Object.values(words);
-  return new SupercargoError('not-found', `There is no "${String(word)}" in your project.`);
+  return new SupercargoError('not-found', `There is no "${word}" in your project.`);
 }

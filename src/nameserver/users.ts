@@ -13,11 +13,11 @@ import { sha256 } from './host-certificates.ts';
 import { actorName } from './hosts.ts';
 import { findProject, findUser, nameEntry } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 /** How long the certificate of a user counts before it has to be renewed. Milliseconds. */
-export const loginMilliseconds = 12 * 3_600_000;
+const loginMilliseconds = 12 * 3_600_000;
 
 const loginRecord = z.object({
   id: identifier,

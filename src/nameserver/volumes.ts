@@ -20,7 +20,7 @@ import type { NameServerContext } from './name-server.ts';
 import { admitVolume } from './quotas.ts';
 import { awaitRemoval } from './removal.ts';
 import { requireRestored } from './restore.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 
 type VolumeRoutes =

@@ -9,7 +9,7 @@ import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import type { EventView, WatchMessage } from '../protocol/routes.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import { TestNameServer } from './test-name-server.ts';
 
 let store: Store;

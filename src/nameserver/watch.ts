@@ -6,7 +6,7 @@ import type { StoreEvent } from '../ports/store.ts';
 import type { Routes, WatchMessage } from '../protocol/routes.ts';
 import type { Handlers } from '../protocol/server.ts';
 import type { NameServerContext } from './name-server.ts';
-import { keys } from './repository.ts';
+import { keys } from './keys.ts';
 import { hostViewOf } from './hosts.ts';
 
 /** How long a stream may be silent, in milliseconds: its reader then knows that the connection is dead. */

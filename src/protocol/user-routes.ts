@@ -7,12 +7,11 @@ const userParameters = z.object({ user: z.string().min(1).max(256) });
 const project = z.string().nullable().describe('Name or identifier of the one project that the role counts for; null is the whole cluster.');
 const certified = z.object({ certificate: z.string(), authorities: z.array(z.string()) });
 
-export const loginAnswer = certified.extend({
+const loginAnswer = certified.extend({
   cluster: clusterRecord,
   user: userRecord,
   nameServer: z.string().describe('host:port of the name server.'),
 });
-export type LoginAnswer = z.infer<typeof loginAnswer>;
 
 /**
  * People and what they may do. A user proves who it is by a certificate for a key of its own, which lives for half a day; what it may call is what an operator

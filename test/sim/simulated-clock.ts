@@ -21,8 +21,9 @@ export class SimulatedClock implements Clock {
     this.#wallAtStart = wallMilliseconds;
   }
 
+  /** Whole, as on every machine. */
   wallMilliseconds(): number {
-    return this.#wallAtStart + this.#monotonic;
+    return Math.floor(this.#wallAtStart + this.#monotonic);
   }
 
   monotonicMilliseconds(): number {
@@ -133,7 +134,7 @@ export class MachineClock implements Clock {
   }
 
   wallMilliseconds(): number {
-    return this.#true.wallMilliseconds() + this.#wallOffset;
+    return Math.floor(this.#true.wallMilliseconds() + this.#wallOffset);
   }
 
   monotonicMilliseconds(): number {

@@ -1,6 +1,6 @@
 import type { Log } from '../../src/agent/context.ts';
 import { newIdentifier } from '../../src/model/identifiers.ts';
-import { keys } from '../../src/nameserver/repository.ts';
+import { keys } from '../../src/nameserver/keys.ts';
 import { createNameServer } from '../../src/nameserver/name-server.ts';
 import type { NameServer } from '../../src/nameserver/name-server.ts';
 import type { Volume } from '../../src/model/records.ts';
