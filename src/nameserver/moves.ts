@@ -10,6 +10,7 @@ import { applyClaim } from './claim.ts';
 import { actorName, callingHost } from './hosts.ts';
 import { findHost, findMove, findVolume, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
+import { requireReach } from './reach.ts';
 import { keys } from './repository.ts';
 import type { Transaction } from './repository.ts';
 
@@ -34,10 +35,11 @@ export function moveHandlers(context: NameServerContext): Pick<Handlers<Routes>,
       return { items: moves.sort((a, b) => a.startedAt.localeCompare(b.startedAt)) };
     },
     getMove: ({ parameters }) => findMove(repository, parameters.move),
-    createMove: async ({ body }) =>
+    createMove: async ({ body }, request) =>
       repository.transact(async (transaction) => {
         const volume = await findVolume(transaction, body.volume);
         const host = await findHost(transaction, body.to);
+        if (request.host !== null) await requireReach(context, transaction, volume, host.id);
         const opening = { moveId: newIdentifier('mov', random), reason: 'operator' as const, now: repository.now() };
         return applyClaim(transaction, volume, host.id, opening);
       }),

@@ -19,6 +19,7 @@ import type { NameServerContext } from './name-server.ts';
 import { admitVolume } from './quotas.ts';
 import { awaitRemoval } from './removal.ts';
 import { requireRestored } from './restore.ts';
+import { requireReach } from './reach.ts';
 import { keys } from './repository.ts';
 import type { Transaction } from './repository.ts';
 
@@ -71,15 +72,16 @@ export function volumeHandlers(context: NameServerContext): Pick<Handlers<Routes
 }
 
 /** What only the agents call. */
-function agentHandlers({
-  repository,
-  random,
-}: NameServerContext): Pick<Handlers<Routes>, 'claimVolume' | 'reclaimVolume' | 'reportCopy' | 'confirmRemoval' | 'refuseRemoval'> {
+function agentHandlers(
+  context: NameServerContext,
+): Pick<Handlers<Routes>, 'claimVolume' | 'reclaimVolume' | 'reportCopy' | 'confirmRemoval' | 'refuseRemoval'> {
+  const { repository, random } = context;
   return {
     claimVolume: ({ parameters }, request) => {
       const host = callingHost(request);
       return repository.transact(async (transaction) => {
         const volume = await findVolume(transaction, parameters.volume);
+        await requireReach(context, transaction, volume, host);
         const opening = { moveId: newIdentifier('mov', random), reason: 'mount' as const, now: repository.now() };
         return applyClaim(transaction, volume, host, opening);
       });
