@@ -9,7 +9,8 @@ import type { Clock } from '../ports/clock.ts';
 import { enrolLocalHost, ensureCluster } from '../nameserver/enrolment.ts';
 import type { HostApplication } from '../nameserver/enrolment.ts';
 import { createNameServer } from '../nameserver/name-server.ts';
-import type { CertificateIssuer } from '../nameserver/name-server.ts';
+import type { CertificateIssuer, NameServer } from '../nameserver/name-server.ts';
+import type { CredentialsHolder } from '../pki/credentials.ts';
 import { hostUri } from '../pki/identity.ts';
 import { issuePass } from '../pki/pass.ts';
 import { issueTicket } from '../pki/ticket.ts';
@@ -86,22 +87,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     onDefect,
     version,
   });
-  const joining = await createServer({
-    routes: { join: routes.join },
-    handlers: { join: nameServer.handlers.join },
-    identify: () => ({ caller: 'guest', host: null, certificate: null }),
-    serverFactory: (handler) => {
-      const server = createTlsServer(handler, holder, joinServerTlsOptions);
-      // Anybody may connect here: few at once, and not for long.
-      server.maxConnections = 64;
-      server.headersTimeout = 10_000;
-      server.requestTimeout = 20_000;
-      server.keepAliveTimeout = 1000;
-      return server;
-    },
-    onDefect,
-    version,
-  });
+  const joining = await createJoinServer(nameServer, { holder, onDefect, version });
   await listenOnPort(application.server, options.port);
   await listenOnPort(joining.server, options.joinPort);
   const local = await listenLocally((request, response) => application.routing(request, response), options.socketPath);
@@ -126,6 +112,29 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
       await store.close();
     },
   };
+}
+
+/** For those who are no members yet: the one route on a port of its own. */
+function createJoinServer(
+  nameServer: NameServer,
+  { holder, onDefect, version }: { holder: CredentialsHolder; onDefect: (error: unknown) => void; version: string },
+): ReturnType<typeof createServer> {
+  return createServer({
+    routes: { join: routes.join },
+    handlers: { join: nameServer.handlers.join },
+    identify: () => ({ caller: 'guest', host: null, certificate: null }),
+    serverFactory: (handler) => {
+      const server = createTlsServer(handler, holder, joinServerTlsOptions);
+      // Anybody may connect here: few at once, and not for long.
+      server.maxConnections = 64;
+      server.headersTimeout = 10_000;
+      server.requestTimeout = 20_000;
+      server.keepAliveTimeout = 1000;
+      return server;
+    },
+    onDefect,
+    version,
+  });
 }
 
 function createIssuer({ cluster, keeper, holder }: ClusterAuthority, clock: Clock, lifetimeMilliseconds: number): CertificateIssuer {

@@ -10,7 +10,7 @@ export interface Bearer {
 }
 
 /** The entry of the deny list that a bearer falls under, if there is one. Whether its time is over is for those who prune the list. */
-export function denialOf(denials: Iterable<Denial>, { host, certificate }: Bearer): Denial | undefined {
+function denialOf(denials: Iterable<Denial>, { host, certificate }: Bearer): Denial | undefined {
   for (const denial of denials) {
     if (denial.subject === 'host' && denial.value === host) return denial;
     if (denial.subject === 'certificate' && denial.value === certificate) return denial;

@@ -97,7 +97,7 @@ describe('a rotation', () => {
   it('keeps no key of an authority that signs no more', async () => {
     const keeper = await begin();
     await keeper.introduce();
-    const keyOfNext = (saved[0]?.rotation as { privateKeyPem: string }).privateKeyPem;
+    const keyOfNext = (saved[0]!.rotation as { privateKeyPem: string }).privateKeyPem;
     await keeper.promote();
     expect(saved[1]?.privateKeyPem).toBe(keyOfNext);
     expect(JSON.stringify(saved[1]).match(/PRIVATE KEY/g)).toHaveLength(2); // the first and the last line of one
