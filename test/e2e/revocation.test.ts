@@ -100,7 +100,8 @@ describe('a certificate that was stolen', () => {
     expect(await attempt(places[0], stolen)).toBe('200');
     const own = credentialsOf(h3);
     const { requestPem } = await createKeyAndRequest();
-    expect(await attempt({ ...places[0], path: '/v1/certificates' }, stolen, { request: requestPem })).toBe('403');
+    // The refusal, or the end of the connection that came before it.
+    expect(await attempt({ ...places[0], path: '/v1/certificates' }, stolen, { request: requestPem })).toMatch(/^403$|^refused/);
     for (const credentials of [stolen, own]) {
       await waitUntil('it is refused everywhere', async () => (await outcomes(credentials)).every((each) => each === '403'));
     }
