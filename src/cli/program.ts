@@ -3,6 +3,7 @@ import { examples } from './cli.ts';
 import type { Cli } from './cli.ts';
 import { addAuditCommands } from './commands/audit.ts';
 import { addApplicationCommands } from './commands/application.ts';
+import { addAuthorityCommands } from './commands/authority.ts';
 import { addClassCommands } from './commands/class.ts';
 import { addClusterCommands } from './commands/cluster.ts';
 import { addCompletionCommand } from './commands/completion.ts';
@@ -47,7 +48,7 @@ export function buildProgram(cli: Cli): Command {
       cli.runDirectory = options.runDirectory;
     });
   const groups = [
-    ['Hosts:', addDaemonCommands, addClusterCommands, addHostCommands, addDoctorCommand],
+    ['Hosts:', addDaemonCommands, addClusterCommands, addHostCommands, addAuthorityCommands, addDoctorCommand],
     ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addEventCommands],
     ['Who may use what:', addProjectCommands, addApplicationCommands, addGrantCommands, addRevokeCommands, addUserCommands, addAuditCommands],
     ['Other:', addCompletionCommand, addVersionCommand],

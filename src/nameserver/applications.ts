@@ -10,6 +10,7 @@ import { applicationTitle, findApplication, findHost, findProject, nameEntry } f
 import type { NameServerContext } from './name-server.ts';
 import { closeToNewcomers, comeInto } from './newcomers.ts';
 import { keys } from './keys.ts';
+import { recordAdmission } from './reach.ts';
 
 type ApplicationRoutes = 'listApplications' | 'createApplication' | 'deleteApplication' | 'createPass';
 type Body<Route extends 'createApplication' | 'createPass'> = Parameters<Handlers<Routes>[Route]>[0]['body'];
@@ -121,6 +122,7 @@ async function createPass(
   const actor = await actorName(context, request);
   const pass = await issuer.signPass({ pass: id, application: application.id, host: host.id, uses, expires });
   await repository.transact(async (transaction) => {
+    if (request.host === null) recordAdmission(transaction, host.id, application.id, expires);
     const times = uses === 'once' ? 'for one container' : 'for any number of containers';
     transaction.record('pass.created', title, actor, `Pass ${id} of "${title}" was made, ${times} on ${host.name} until ${expiresAt}.`);
   });

@@ -20,6 +20,8 @@ export const keys = {
   denials: 'state/denials/',
   certificate: (host: string) => `certificates/${host}`,
   trust: (host: string) => `trust/${host}`,
+  admission: (host: string, application: string) => `admissions/${host}/${application}`,
+  admissions: (host: string) => `admissions/${host}/`,
   hostName: (name: string) => `names/hosts/${name}`,
   volumeName: (name: string) => `names/volumes/${name}`,
   projectName: (name: string) => `names/projects/${name}`,

@@ -12,6 +12,7 @@ import { actorName, callingHost } from './hosts.ts';
 import { findHost, findMove, findVolume, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './keys.ts';
+import { requireReach } from './reach.ts';
 import type { Transaction } from './repository.ts';
 
 type MoveRoutes =
@@ -35,10 +36,11 @@ export function moveHandlers(context: NameServerContext): Pick<Handlers<Routes>,
       return { items: moves.sort((a, b) => a.startedAt.localeCompare(b.startedAt)) };
     },
     getMove: ({ parameters }) => findMove(repository, parameters.move),
-    createMove: async ({ body }) =>
+    createMove: async ({ body }, request) =>
       repository.transact(async (transaction) => {
         const volume = await findVolume(transaction, body.volume);
         const host = await findHost(transaction, body.to);
+        if (request.host !== null) await requireReach(context, transaction, volume, host.id);
         const opening = { moveId: newIdentifier('mov', random), reason: 'operator' as const, now: repository.now() };
         return applyClaim(transaction, volume, host.id, opening);
       }),

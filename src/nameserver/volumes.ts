@@ -21,6 +21,7 @@ import { admitVolume } from './quotas.ts';
 import { awaitRemoval } from './removal.ts';
 import { requireRestored } from './restore.ts';
 import { keys } from './keys.ts';
+import { requireReach } from './reach.ts';
 import type { Transaction } from './repository.ts';
 
 type VolumeRoutes =
@@ -72,15 +73,16 @@ export function volumeHandlers(context: NameServerContext): Pick<Handlers<Routes
 }
 
 /** What only the agents call. */
-function agentHandlers({
-  repository,
-  random,
-}: NameServerContext): Pick<Handlers<Routes>, 'claimVolume' | 'reclaimVolume' | 'reportCopy' | 'confirmRemoval' | 'refuseRemoval'> {
+function agentHandlers(
+  context: NameServerContext,
+): Pick<Handlers<Routes>, 'claimVolume' | 'reclaimVolume' | 'reportCopy' | 'confirmRemoval' | 'refuseRemoval'> {
+  const { repository, random } = context;
   return {
     claimVolume: ({ parameters }, request) => {
       const host = callingHost(request);
       return repository.transact(async (transaction) => {
         const volume = await findVolume(transaction, parameters.volume);
+        await requireReach(context, transaction, volume, host);
         const opening = { moveId: newIdentifier('mov', random), reason: 'mount' as const, now: repository.now() };
         return applyClaim(transaction, volume, host, opening);
       });

@@ -6,6 +6,7 @@ import type { Cli } from '../cli.ts';
 import { contentOf } from '../volume-text.ts';
 import { addDrainCommands } from './host-drain.ts';
 import { addRemoveHostCommand } from './host-remove.ts';
+import { addReadmitCommand } from './revoke-identity.ts';
 
 export function addHostCommands(program: Command, cli: Cli): void {
   const host = program.command('host').description('show, label, drain and remove the hosts of the cluster');
@@ -34,6 +35,7 @@ export function addHostCommands(program: Command, cli: Cli): void {
 
   addDrainCommands(host, cli);
   addRemoveHostCommand(host, cli);
+  addReadmitCommand(host, cli);
 }
 
 async function listHosts(cli: Cli): Promise<void> {

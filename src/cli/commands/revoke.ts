@@ -9,6 +9,7 @@ import type { Cli } from '../cli.ts';
 import type { Api } from '../connection.ts';
 import { requireConsent } from '../consent.ts';
 import { parseDuration, printable } from '../format.ts';
+import { addRevokeIdentityCommands } from './revoke-identity.ts';
 
 /** How long --wait waits unless told otherwise, in milliseconds. */
 const defaultWaitMilliseconds = 10_000;
@@ -28,6 +29,8 @@ export function addRevokeCommands(program: Command, cli: Cli): void {
       examples('supercargo revoke app shop/web --now --wait --reason "broken into"', 'Giving them back: supercargo app reinstate --help'),
     )
     .action((word: string, options: RevokeOptions) => revokeApplication(cli, word, options));
+
+  addRevokeIdentityCommands(revoke, cli);
 }
 
 function withPolicy(command: Command): Command {
