@@ -248,6 +248,15 @@ describe('a mount', () => {
     expect(() => enforcement.checkMount(orders, session)).toThrow('container thief names it and was never admitted');
   });
 
+  it('is not for ever allowed for a container of which the engine never said what became of it', async () => {
+    await gate.create('one', wish);
+    await enforced(() => state.admissions.engineAsks === true);
+    expect(state.admissions.opening).toBe(true);
+    await clock.advance(600_000);
+    await enforced(() => !state.admissions.opening);
+    expect(() => enforcement.checkMount(orders, session)).toThrow('no container with a pass was made for it');
+  });
+
   it('needs nothing in a project that requires no grants', async () => {
     await records({ projects: [{ ...shop, requireGrants: false }] });
     enforcement.checkMount(orders, 'anything');

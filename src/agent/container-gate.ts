@@ -39,7 +39,12 @@ export function createContainerGate(context: AgentContext): ContainerGate {
       if (admissions.isSpent(bearer.pass)) refuse(context, 'a new container', wish, bearer, 'its pass was used before', hints.pass);
       const { application, pass, uses, expires } = bearer;
       const volumes = wish.volumes.flatMap(({ name, mode }) => (name === null ? [] : [{ name, mode }]));
-      await admissions.open(request, { application, pass, volumes }, uses === 'once' ? { pass, expires } : null);
+      await admissions.open(
+        request,
+        { application, pass, volumes },
+        uses === 'once' ? { pass, expires } : null,
+        context.clock.monotonicMilliseconds(),
+      );
     },
 
     created: (request, container) => admissions.settle(request, container),
