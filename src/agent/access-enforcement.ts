@@ -17,6 +17,8 @@ const idleMilliseconds = 60_000;
 const retryMilliseconds = 500;
 /** So long after a right was taken away its users are looked for again: a container that was just starting shows itself late. Milliseconds. */
 const lateMilliseconds = 5000;
+/** An engine that has not made a container by then, mounts and all, has died over it. Milliseconds. */
+const openingMilliseconds = 600_000;
 /** Podman gives one and the same session to all its containers. It asks nobody before it makes them. */
 const podmanSession = '2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2';
 
@@ -141,15 +143,17 @@ export class AccessEnforcement {
 
   /** Whether the engine asks us, which containers it has, and so which admissions are over. */
   async #look(): Promise<void> {
-    const { engine, state, pluginName, guardedPlaces } = this.#context;
+    const { engine, state, pluginName, guardedPlaces, clock } = this.#context;
     const { admissions } = state;
     if ((await engine.instance()) === null) return;
+    const settings = await engine.settings();
+    await admissions.noteEngine(settings.authorizationPlugins.includes(pluginName));
+    await guardedPlaces.noteEngineDirectory(settings.dataDirectory);
+    admissions.giveUpOpenings(clock.monotonicMilliseconds() - openingMilliseconds);
     // One that is being made would show itself as a stranger.
     if (admissions.opening) return;
     const before = admissions.all().map(({ container }) => container);
-    const [settings, listed] = await Promise.all([engine.settings(), engine.containers()]);
-    await admissions.noteEngine(settings.authorizationPlugins.includes(pluginName));
-    await guardedPlaces.noteEngineDirectory(settings.dataDirectory);
+    const listed = await engine.containers();
     this.#listed = listed;
     const present = new Set(listed.map(({ id }) => id));
     await admissions.forget(

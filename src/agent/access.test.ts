@@ -153,7 +153,8 @@ describe('a container that is made', () => {
   ])('%s is refused', async (_, change, reason) => {
     await expect(gate.create('one', { ...wish, ...change })).rejects.toMatchObject({ code: 'forbidden', message: expect.stringContaining(reason) });
     expect(state.admissions.forVolume('orders')).toEqual([]);
-    expect(JSON.stringify(audit)).not.toContain('good');
+    expect(audit.map(({ verdict }) => verdict)).toEqual(reason.includes('judged') ? [] : ['deny']);
+    expect(JSON.stringify(audit)).not.toMatch(/good|forged/);
   });
 
   it('spends its pass, also if the agent dies before the engine has made it, and if two ask at once', async () => {
@@ -246,6 +247,15 @@ describe('a mount', () => {
     await enforced(() => state.admissions.of('c2') === undefined);
     expect(state.admissions.of('c1')).toBeDefined();
     expect(() => enforcement.checkMount(orders, session)).toThrow('container thief names it and was never admitted');
+  });
+
+  it('is not for ever allowed for a container of which the engine never said what became of it', async () => {
+    await gate.create('one', wish);
+    await enforced(() => state.admissions.engineAsks === true);
+    expect(state.admissions.opening).toBe(true);
+    await clock.advance(600_000);
+    await enforced(() => !state.admissions.opening);
+    expect(() => enforcement.checkMount(orders, session)).toThrow('no container with a pass was made for it');
   });
 
   it('needs nothing in a project that requires no grants', async () => {

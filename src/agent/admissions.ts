@@ -16,6 +16,8 @@ interface Opening {
   request: string;
   admission: Admission;
   spends: boolean;
+  /** On the monotonic clock. */
+  since: number;
 }
 
 /** A pass that counted once, and when it would have expired anyway: milliseconds since 1970, by the clock of the name server. */
@@ -83,9 +85,10 @@ export class Admissions {
   /**
    * A container is being made. From the first moment the pass counts as spent, so that of two requests at the same time one is refused by `isSpent`.
    * @param spends the pass, if it counts once
+   * @param since now, on the monotonic clock
    */
-  async open(request: string, admitted: Admission, spends: SpentPass | null): Promise<void> {
-    const entry: Opening = { request, admission: admitted, spends: spends !== null };
+  async open(request: string, admitted: Admission, spends: SpentPass | null, since: number): Promise<void> {
+    const entry: Opening = { request, admission: admitted, spends: spends !== null, since };
     if (spends !== null) {
       this.#spent.set(spends.pass, spends.expires);
       await this.#store.transact([], [{ put: `spent/${spends.pass}`, value: spends.expires }]);
@@ -105,6 +108,11 @@ export class Admissions {
       this.#spent.delete(entry.admission.pass);
     }
     this.#openings.delete(entry);
+  }
+
+  /** Gives up waiting for the engine's word on what was begun before this time: an engine that has died will never say it. */
+  giveUpOpenings(before: number): void {
+    for (const entry of this.#openings) if (entry.since < before) this.#openings.delete(entry);
   }
 
   /** Drops the admissions of containers that are gone, and forgets passes that have expired anyway. */

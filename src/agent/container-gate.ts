@@ -1,18 +1,13 @@
-import { SupercargoError } from '../model/errors.ts';
+import { SupercargoError, toSupercargoError } from '../model/errors.ts';
 import { defaultProject } from '../model/records.ts';
 import type { Volume } from '../model/records.ts';
 import { judgeContainer, powerOver } from '../planner/admission-plan.ts';
 import type { ContainerFacts } from '../planner/admission-plan.ts';
 import type { ContainerGate, ContainerWish, WishedPath, WishedVolume } from '../ports/container-gate.ts';
-import type { AgentContext } from './context.ts';
+import type { AgentContext, ContainerPass } from './context.ts';
 
-/** What a pass says, and whose it is. */
-interface Bearer {
-  pass: string;
-  uses: 'once' | 'many';
-  expires: number;
-  application: string;
-}
+/** Whose container it is, as far as is known. */
+type Bearer = Pick<ContainerPass, 'application'>;
 
 const hints = {
   pass: 'Show a pass: docker run --label-file <(supercargo app pass PROJECT/NAME) …',
@@ -31,7 +26,7 @@ export function createContainerGate(context: AgentContext): ContainerGate {
     },
 
     create: async (request, wish) => {
-      const bearer = wish.pass === null ? null : await context.verifyPass(wish.pass, now(context));
+      const bearer = wish.pass === null ? null : await verified(context, wish, wish.pass);
       const facts = await factsOf(context, wish, bearer?.application ?? null);
       decide(context, 'a new container', wish, bearer, facts);
       if (bearer === null) return;
@@ -39,7 +34,12 @@ export function createContainerGate(context: AgentContext): ContainerGate {
       if (admissions.isSpent(bearer.pass)) refuse(context, 'a new container', wish, bearer, 'its pass was used before', hints.pass);
       const { application, pass, uses, expires } = bearer;
       const volumes = wish.volumes.flatMap(({ name, mode }) => (name === null ? [] : [{ name, mode }]));
-      await admissions.open(request, { application, pass, volumes }, uses === 'once' ? { pass, expires } : null);
+      await admissions.open(
+        request,
+        { application, pass, volumes },
+        uses === 'once' ? { pass, expires } : null,
+        context.clock.monotonicMilliseconds(),
+      );
     },
 
     created: (request, container) => admissions.settle(request, container),
@@ -63,6 +63,16 @@ export function createContainerGate(context: AgentContext): ContainerGate {
 }
 
 type Wish = Omit<ContainerWish, 'pass'>;
+
+/** @throws forbidden */
+async function verified(context: AgentContext, wish: Wish, pass: string): Promise<ContainerPass> {
+  try {
+    return await context.verifyPass(pass, now(context));
+  } catch (error) {
+    record(context, 'a new container', wish, null, 'deny', toSupercargoError(error).message);
+    throw error;
+  }
+}
 
 async function factsOf(context: AgentContext, { volumes, paths, powers }: Wish, applicationId: string | null): Promise<ContainerFacts> {
   const { access } = context.state;
@@ -104,21 +114,14 @@ async function reachedBy({ system, guardedPlaces }: AgentContext, { path, mode }
 }
 
 /** @throws forbidden */
-function decide(context: AgentContext, container: string, wish: Wish, bearer: Pick<Bearer, 'application'> | null, facts: ContainerFacts): void {
+function decide(context: AgentContext, container: string, wish: Wish, bearer: Bearer | null, facts: ContainerFacts): void {
   const verdict = judgeContainer(facts);
   if (!verdict.allowed) refuse(context, container, wish, bearer, verdict.reason, bearer === null ? hints.pass : hints.grant);
   const matters = facts.powers.length > 0 || facts.volumes.some(({ project }) => project.requireGrants);
   if (matters) record(context, container, wish, bearer, 'allow', 'a grant in force');
 }
 
-function refuse(
-  context: AgentContext,
-  container: string,
-  wish: Wish,
-  bearer: Pick<Bearer, 'application'> | null,
-  reason: string,
-  hint: string,
-): never {
+function refuse(context: AgentContext, container: string, wish: Wish, bearer: Bearer | null, reason: string, hint: string): never {
   record(context, container, wish, bearer, 'deny', reason);
   throw new SupercargoError('forbidden', `Refused: ${reason}.`, { hint });
 }
@@ -127,7 +130,7 @@ function record(
   { audit, state, nameServerTime }: AgentContext,
   container: string,
   { volumes, powers, paths }: Wish,
-  bearer: Pick<Bearer, 'application'> | null,
+  bearer: Bearer | null,
   verdict: 'allow' | 'deny',
   reason: string,
 ): void {

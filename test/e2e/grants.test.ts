@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { AccessGrant } from '../../src/model/access.ts';
 import type { Host } from '../../testbed/lab.ts';
 import { TEST_IMAGE } from '../../testbed/lab.ts';
 import type { Completed } from '../../testbed/process.ts';
@@ -272,12 +273,18 @@ describe('a right that is taken away', () => {
     });
     expect((await keep(h1, 'web', ...labelled(await pass('web')), ...withVolume('orders:/data'))).stderr).toBe('');
     const began = performance.now();
-    const { revision } = await ask<{ revision: number }>('POST', `/v1/grants/${right}/revoke`, { policy: 'now', reason: 'test' });
+    const { revision, grant: revoked } = await ask<{ revision: number; grant: AccessGrant }>('POST', `/v1/grants/${right}/revoke`, {
+      policy: 'now',
+      reason: 'test',
+    });
     await waitUntil('h1 has acknowledged', async () => {
       const { items } = await ask<{ items: { name: string; acknowledged: boolean }[] }>('GET', `/v1/access/acknowledgements?revision=${revision}`);
       return items.find(({ name }) => name === 'h1')?.acknowledged === true;
     });
-    process.stdout.write(`revoked, ended and acknowledged after ${Math.round(performance.now() - began)} ms\n`);
+    const seen = Math.round(performance.now() - began);
+    const ended = /"time":"([^"]+)","who":"shop\/neighbour[^"]*","what":"volume orders","verdict":"end"/.exec(cluster.log(h1))?.[1] ?? '';
+    const taken = Date.parse(ended) - Date.parse(revoked.revocation?.at ?? '');
+    process.stdout.write(`the container was dead ${taken} ms after the order; it was seen to be acknowledged after ${seen} ms\n`);
     await waitUntil('the engine has noticed', async () => !(await names()).includes('neighbour'));
     expect(await names()).toContain('web');
     expectRefused(await docker(h1, 'start', 'neighbour'), /it was revoked/);
