@@ -121,7 +121,7 @@ describe('hostile calls', () => {
       for (const headers of [{}, { 'content-type': 'text/plain' }, { 'content-type': 'application/json' }]) {
         expect(await sendToPlugin(h1, { call: 'Plugin.Activate', body, headers })).toMatchObject({
           status: 200,
-          text: '{"Implements":["VolumeDriver"]}',
+          text: '{"Implements":["VolumeDriver","authz"]}',
         });
         expect(await sendToPlugin(h1, { call: 'VolumeDriver.Capabilities', body, headers })).toMatchObject({ status: 200 });
         const list = await sendToPlugin(h1, { call: 'VolumeDriver.List', body, headers });
