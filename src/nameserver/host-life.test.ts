@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Host } from '../model/records.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
@@ -158,15 +159,17 @@ describe('a host that stays', () => {
 
 describe('a host that is being removed', () => {
   it('does not get a volume that is made at this moment', async () => {
-    const { transact } = store;
+    const { get } = store;
     const states: string[] = [];
-    store.transact = async (compares, operations) => {
-      if (states.length === 0 && operations.some((each) => 'delete' in each && each.delete === `state/hosts/${h3}`)) {
+    // Between the last look of the removal and what it writes.
+    store.get = async (key) => {
+      const entry = await get.call(store, key);
+      if (states.length === 0 && key === `state/hosts/${h3}` && (entry?.value as Host | undefined)?.state === 'draining') {
         states.push('making');
         const { placement } = await create('data', 'h3');
         states.push(placement.state);
       }
-      return transact.call(store, compares, operations);
+      return entry;
     };
     await removeHost('h3');
     expect(states).toEqual(['making', 'free']);
