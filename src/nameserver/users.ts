@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { userRecord } from '../model/access.ts';
-import type { User } from '../model/access.ts';
+import type { Denial, User } from '../model/access.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import { checkName } from '../model/names.ts';
@@ -54,6 +54,7 @@ export function userHandlers(context: NameServerContext): Pick<Handlers<Routes>,
         const user = await findUser(transaction, parameters.user);
         transaction.delete(keys.user(user.id));
         transaction.delete(keys.userName(user.name));
+        denyUser(context, transaction, user, actor);
         transaction.record('user.removed', user.name, actor, `User "${user.name}" was removed.`);
       });
       return {};
@@ -86,6 +87,14 @@ export function userHandlers(context: NameServerContext): Pick<Handlers<Routes>,
     },
     whoAmI: async (_, request) => callingUser(context, request),
   };
+}
+
+/** Its certificates live on for a while, and so may its connections: the deny list cuts them. */
+function denyUser({ repository, clock, random }: NameServerContext, transaction: Transaction, user: User, actor: string): void {
+  const until = new Date(clock.wallMilliseconds() + loginMilliseconds).toISOString();
+  const reason = `User "${user.name}" was removed.`;
+  const denial: Denial = { id: newIdentifier('dny', random), subject: 'user', value: user.id, reason, actor, at: repository.now(), until };
+  transaction.put(keys.denial(denial.id), denial);
 }
 
 /** @throws unauthenticated if the user was removed; forbidden for any other caller */
