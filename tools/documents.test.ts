@@ -66,15 +66,15 @@ describe('OpenAPI faults', () => {
   });
 });
 
-describe('the table of mutations', () => {
-  const text = readFileSync(join(projectFolder, 'docs/mutations.md'), 'utf8');
-  const tests = [...text.matchAll(/`(test\/\S+\.test\.ts)`: "(.+?)"/g)].map(([, file = '', title = '']) => ({ file, title }));
+describe.each(['docs/mutations.md', 'THREAT_MODEL.md'])('the tests that %s names', (document) => {
+  const text = readFileSync(join(projectFolder, document), 'utf8');
+  const tests = [...text.matchAll(/`((?:test|src)\/\S+\.test\.ts)`: "(.+?)"/g)].map(([, file = '', title = '']) => ({ file, title }));
 
-  it('names tests', () => {
+  it('are some', () => {
     expect(tests.length).toBeGreaterThan(0);
   });
 
-  it.each(tests)('names one that is there: $file, "$title"', ({ file, title }) => {
+  it.each(tests)('are there: $file, "$title"', ({ file, title }) => {
     expect(readFileSync(join(projectFolder, file), 'utf8')).toContain(title);
   });
 });
