@@ -8,6 +8,7 @@ import { addDaemonCommands } from './commands/daemon.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
 import { addEventCommands } from './commands/events.ts';
 import { addHostCommands } from './commands/host.ts';
+import { addKeyCommands } from './commands/key.ts';
 import { addMoveCommands } from './commands/move.ts';
 import { addVersionCommand } from './commands/version.ts';
 import { addVolumeCommands } from './commands/volume.ts';
@@ -42,7 +43,7 @@ export function buildProgram(cli: Cli): Command {
     });
   const groups = [
     ['Hosts:', addDaemonCommands, addClusterCommands, addHostCommands, addDoctorCommand],
-    ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addEventCommands],
+    ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addKeyCommands, addEventCommands],
     ['Other:', addCompletionCommand, addVersionCommand],
   ] as const;
   for (const [heading, ...adders] of groups) {

@@ -7,6 +7,7 @@ import { LocalState } from '../agent/local-state.ts';
 import { createDockerPlugin } from '../docker-plugin/server.ts';
 import { listenOnPluginSocket } from '../docker-plugin/socket.ts';
 import { createBtrfsDriver } from '../drivers/btrfs/driver.ts';
+import { EncryptedDriver } from '../drivers/encrypted/driver.ts';
 import { SupercargoError } from '../model/errors.ts';
 import type { Host } from '../model/records.ts';
 import { loadCredentials, saveCredentials } from '../pki/credentials-file.ts';
@@ -31,6 +32,7 @@ import { createDockerEngine } from '../system/docker-engine.ts';
 import { createHostSystem } from '../system/host-system.ts';
 import { keepDiscovered } from './engine-discovery.ts';
 import { createCrashPoint, createStreamCorruption } from './fault-injection.ts';
+import { createHostCipher } from './guard-process.ts';
 import { startGuardians } from './guardians.ts';
 import type { Guardians } from './guardians.ts';
 import { closeServer, listenOnPort } from './listeners.ts';
@@ -39,6 +41,7 @@ import { createPeerServer } from './peer-server.ts';
 import { keepRenewed } from './renewal.ts';
 import type { Settings } from './settings.ts';
 import type { HostFile, StateDirectory } from './state-directory.ts';
+import { volumeSecrets } from './volume-secrets.ts';
 
 export interface AgentProcessOptions {
   directory: StateDirectory;
@@ -67,8 +70,10 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const state = await LocalState.open(openSqliteStore({ path: join(directory.agent, 'agent.db'), clock }), clock);
   const engine = createDockerEngine();
   if (settings.acceptOlderNameServer) await state.acceptOlderRevision();
-  const driver = createDriver(options);
-  const guardians = startGuardians({ directory, runDirectory: options.runDirectory, driver, clock, log });
+  const pool = createDriver(options);
+  const cipher = createHostCipher(options);
+  const driver = new EncryptedDriver(pool, cipher, volumeSecrets(state, client));
+  const guardians = startGuardians({ directory, runDirectory: options.runDirectory, driver: pool, cipher, clock, log });
   const agent = new Agent(agentOptions(options, { state, client, holder, peers, engine, driver, guardians }));
   await agent.start();
   await chmod(directory.pool, 0o700);
@@ -127,7 +132,7 @@ function agentOptions(
     holder: CredentialsHolder;
     peers: Peers;
     engine: ContainerEngine;
-    driver: VolumeDriver;
+    driver: EncryptedDriver;
     guardians: Guardians;
   },
 ): AgentOptions {
@@ -142,6 +147,7 @@ function agentOptions(
     random: randomBytes,
     log,
     driver,
+    rekeyLive: (volume) => driver.rekeyLive(volume),
     fence: guardians.fence,
     guardians: guardians.all,
     system: createHostSystem({ log: warn }),

@@ -24,6 +24,7 @@ import { createServer } from '../protocol/server.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
 import type { Log } from '../agent/context.ts';
 import { closeServer, createTlsServer, endExpiredConnections, identifyCaller, listenLocally, listenOnPort } from './listeners.ts';
+import { createMasterKeySource } from './master-key.ts';
 import { keepRenewed } from './renewal.ts';
 import type { Settings } from './settings.ts';
 import { loadJson, saveJson } from './state-directory.ts';
@@ -70,6 +71,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     clock,
     random: randomBytes,
     issuer: createIssuer(authority, cluster, holder, clock, settings),
+    masterKeys: createMasterKeySource(options),
     address,
     joinAddress: `${options.host}:${options.joinPort}`,
     sessionMilliseconds: settings.sessionMilliseconds,
@@ -94,15 +96,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     routes: { join: routes.join },
     handlers: { join: nameServer.handlers.join },
     identify: () => ({ caller: 'guest', host: null }),
-    serverFactory: (handler) => {
-      const server = createTlsServer(handler, holder, joinServerTlsOptions);
-      // Anybody may connect here: few at once, and not for long.
-      server.maxConnections = 64;
-      server.headersTimeout = 10_000;
-      server.requestTimeout = 20_000;
-      server.keepAliveTimeout = 1000;
-      return server;
-    },
+    serverFactory: (handler) => createJoinServer(handler, holder),
     onDefect,
     version,
   });
@@ -126,6 +120,16 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
       await store.close();
     },
   };
+}
+
+function createJoinServer(handler: Parameters<typeof createTlsServer>[0], holder: CredentialsHolder): ReturnType<typeof createTlsServer> {
+  const server = createTlsServer(handler, holder, joinServerTlsOptions);
+  // Anybody may connect here: few at once, and not for long.
+  server.maxConnections = 64;
+  server.headersTimeout = 10_000;
+  server.requestTimeout = 20_000;
+  server.keepAliveTimeout = 1000;
+  return server;
 }
 
 async function openClusterAuthority(options: NameServerProcessOptions): Promise<{ cluster: Cluster; authority: Authority }> {

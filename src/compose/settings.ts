@@ -37,6 +37,11 @@ const settings = z.object({
     .enum(['0', '1'])
     .default('0')
     .describe('1, for one start, if the name server was set back to a backup on purpose.'),
+  SUPERCARGO_MASTER_KEY_FILE: z
+    .string()
+    .default('')
+    .describe('File with the master keys of encrypted volumes, for root alone; else the name server makes one.'),
+  SUPERCARGO_MASTER_KEY_COMMAND: z.string().default('').describe('Program with its words, without a shell, that prints them instead.'),
   SUPERCARGO_CRASH_AT: z.string().default('').describe('Fault injection: the process kills itself at this place, once. For tests.'),
   SUPERCARGO_CORRUPT_STREAM: z.coerce
     .number()
@@ -54,6 +59,8 @@ export interface Settings {
   replicaGraceMilliseconds: number;
   userRemapping: boolean;
   acceptOlderNameServer: boolean;
+  masterKeyFile: string;
+  masterKeyCommand: string;
   crashAt: string;
   corruptStreams: number;
 }
@@ -74,6 +81,8 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     replicaGraceMilliseconds: data.SUPERCARGO_REPLICA_GRACE,
     userRemapping: data.SUPERCARGO_USER_REMAPPING === '1',
     acceptOlderNameServer: data.SUPERCARGO_ACCEPT_OLDER_NAME_SERVER === '1',
+    masterKeyFile: data.SUPERCARGO_MASTER_KEY_FILE,
+    masterKeyCommand: data.SUPERCARGO_MASTER_KEY_COMMAND,
     crashAt: data.SUPERCARGO_CRASH_AT,
     corruptStreams: data.SUPERCARGO_CORRUPT_STREAM,
   };

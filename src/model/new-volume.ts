@@ -13,6 +13,7 @@ export function newVolume(given: Pick<Volume, 'id' | 'name' | 'createdAt'> & Par
     placement: { state: 'free' },
     copies: [],
     protection: unprotected,
+    encryption: null,
     replicas: [],
     leasedEpoch: null,
     lineage: [],

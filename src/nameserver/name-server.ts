@@ -16,6 +16,8 @@ import { keys, Repository } from './repository.ts';
 import { protectionHandlers } from './protection.ts';
 import { runHousekeeping } from './housekeeping.ts';
 import { callOffRemovals } from './removal.ts';
+import { keyHandlers } from './volume-keys.ts';
+import type { MasterKeySource } from './volume-keys.ts';
 import { volumeHandlers } from './volumes.ts';
 import { watchHandlers } from './watch.ts';
 
@@ -43,6 +45,8 @@ export interface NameServerOptions {
   clock: Clock;
   random: RandomBytes;
   issuer: CertificateIssuer;
+  /** What the keys of volumes are wrapped under. */
+  masterKeys: MasterKeySource;
   /** host:port where hosts reach the API, and where they join. */
   address: string;
   joinAddress: string;
@@ -93,6 +97,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...watchHandlers(context),
       ...protectionHandlers(context),
       ...hostLifeHandlers(context),
+      ...keyHandlers(context),
     }),
     run: (signal) => runHousekeeping(context, signal),
   };

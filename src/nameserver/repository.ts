@@ -16,6 +16,8 @@ export const keys = {
   volumes: 'state/volumes/',
   move: (id: string) => `state/moves/${id}`,
   moves: 'state/moves/',
+  /** Not watched: what agents are told never holds a key. */
+  volumeKeys: (id: string) => `keys/${id}`,
   hostName: (name: string) => `names/hosts/${name}`,
   volumeName: (name: string) => `names/volumes/${name}`,
   class: (name: string) => `classes/${name}`,

@@ -1,4 +1,5 @@
 import { newIdentifier } from '../model/identifiers.ts';
+import { MasterKeys } from '../pki/master-key.ts';
 import type { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import type { Routes } from '../protocol/routes.ts';
@@ -6,6 +7,23 @@ import type { Handlers, RequestContext } from '../protocol/server.ts';
 import { enrolLocalHost, ensureCluster } from './enrolment.ts';
 import { createNameServer } from './name-server.ts';
 import type { NameServer, NameServerContext } from './name-server.ts';
+import type { MasterKeySource } from './volume-keys.ts';
+
+export interface TestOptions {
+  sessionMilliseconds?: number;
+  masterKeys?: MasterKeySource;
+}
+
+/** Master keys in memory, which are replaced as those in a file of the name server's own would be. */
+export function fixedMasterKeys(keys = MasterKeys.make()): MasterKeySource {
+  let current = keys;
+  return {
+    load: async () => current,
+    save: async (changed) => {
+      current = changed;
+    },
+  };
+}
 
 /** A name server for tests, over a store of the test's choice, whose handlers are called as whoever is named. */
 export class TestNameServer {
@@ -22,7 +40,7 @@ export class TestNameServer {
     this.clock = clock;
   }
 
-  static async start(store: Store, clock: ManualClock, options: { sessionMilliseconds?: number } = {}): Promise<TestNameServer> {
+  static async start(store: Store, clock: ManualClock, options: TestOptions = {}): Promise<TestNameServer> {
     const defects: unknown[] = [];
     const server = await createNameServer({
       store,
@@ -34,6 +52,7 @@ export class TestNameServer {
         fingerprint: () => 'fingerprint',
         signTicket: async (claims) => JSON.stringify(claims),
       },
+      masterKeys: options.masterKeys ?? fixedMasterKeys(),
       address: 'ns:7470',
       joinAddress: 'ns:7471',
       sessionMilliseconds: options.sessionMilliseconds ?? 15_000,

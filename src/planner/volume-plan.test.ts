@@ -17,6 +17,7 @@ const grantOf = (state: Grant['state'], epoch = 3, move: string | null = null): 
   snapshot: state === 'released' ? 's2' : null,
 });
 const liveHere: Copy = { host: self, kind: 'live', snapshots: [] };
+const rekeyed: Volume = { ...volumeOf(held(), 3, [liveHere]), encryption: { engine: 'luks', key: 2, keyInUse: 1 } };
 
 function planOf(facts: Partial<VolumeFacts>): string {
   return describeSteps(
@@ -55,6 +56,8 @@ describe('the holder', () => {
       'resume-live, then report-copy live, then take-grant 3',
     ],
     ['is content', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true, references: 1 }, ''],
+    ['gives the live copy its newest key', { volume: rekeyed, grant: grantOf('held'), live: 'writable', mounted: true, references: 1 }, 'rekey 2'],
+    ['does so only while it may write', { volume: rekeyed, grant: grantOf('held'), live: 'readonly', mayWrite: false }, ''],
     ['unmounts what nobody uses', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true }, 'unmount'],
     [
       'makes a read-only copy of its own writable again',

@@ -46,6 +46,7 @@ export type Step =
   | { do: 'keep-diverged'; epoch: number }
   | { do: 'report-diverged'; epoch: number; snapshot: string }
   | { do: 'drop-snapshots'; snapshots: string[] }
+  | { do: 'rekey'; number: number }
   | { do: 'confirm-removal' }
   | { do: 'delete-copy' }
   | { do: 'complain'; problem: string };
@@ -112,7 +113,18 @@ function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
   const acquire = planAcquisition(facts, volume);
   if (acquire.length > 0) return acquire;
   const idle = facts.mounted && facts.references === 0;
-  return [...planCopyReport(facts, volume, 'live'), ...planPruning(facts, volume), ...(idle ? [{ do: 'unmount' } as const] : [])];
+  return [
+    ...planCopyReport(facts, volume, 'live'),
+    ...planPruning(facts, volume),
+    ...(idle ? [{ do: 'unmount' } as const] : []),
+    ...planRekeying(facts, volume),
+  ];
+}
+
+/** The newest key becomes the one that opens the live copy, also while it is used. */
+function planRekeying({ live, mayWrite }: VolumeFacts, { encryption }: Volume): Step[] {
+  if (encryption === null || encryption.keyInUse >= encryption.key || live !== 'writable' || !mayWrite) return [];
+  return [{ do: 'rekey', number: encryption.key }];
 }
 
 /** From the name server's word that this host holds the volume to a live copy and a durable grant; empty if all that is so already. */

@@ -17,6 +17,7 @@ import {
   volumeUse,
 } from '../model/records.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
+import { keyRoutes } from './key-routes.ts';
 import { defineRoutes } from './route.ts';
 
 /** The API of the name server. Every object may be named by its name or its identifier. */
@@ -353,6 +354,7 @@ export const routes = defineRoutes({
     stream: true,
   },
   ...protectionRoutes,
+  ...keyRoutes,
 
   watch: {
     method: 'GET',
