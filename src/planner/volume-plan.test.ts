@@ -57,7 +57,7 @@ describe('the holder', () => {
     ],
     ['is content', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true, references: 1 }, ''],
     ['gives the live copy its newest key', { volume: rekeyed, grant: grantOf('held'), live: 'writable', mounted: true, references: 1 }, 'rekey 2'],
-    ['does so only while it may write', { volume: rekeyed, grant: grantOf('held'), live: 'readonly', mayWrite: false }, ''],
+    ['does so only while it may write', { volume: rekeyed, grant: grantOf('held'), live: 'writable', mayWrite: false }, ''],
     ['unmounts what nobody uses', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true }, 'unmount'],
     [
       'makes a read-only copy of its own writable again',
