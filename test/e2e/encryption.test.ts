@@ -104,11 +104,12 @@ it('is opened by a replica when its holder is lost, and by nobody before', async
   await cluster.createVolume(h2, 'guarded', 'class=guarded');
   const writer = new Writer(h2, 'before', 'guarded');
   await writer.start();
-  await waitUntil(
-    'there is a replica',
-    async () => (await record('guarded')).copies.some(({ kind, snapshots }) => kind === 'replica' && snapshots.length > 0),
-    60_000,
-  );
+  await goesOn(writer);
+  const { lineage: before } = await record('guarded');
+  const isNewer = (snapshot: string): boolean => before.every((entry) => entry.snapshot !== snapshot);
+  const hasReplica = async (): Promise<boolean> =>
+    (await record('guarded')).copies.some((copy) => copy.kind === 'replica' && copy.snapshots.some(isNewer));
+  await waitUntil('there is a replica of what was written', hasReplica, 60_000);
   const { id, epoch, copies } = await record('guarded');
   const replica = cluster.host(
     copies.find(({ kind }) => kind === 'replica')?.host === (await cluster.json<{ id: string }>(h1, 'host', 'inspect', 'h3')).id ? 'h3' : 'h1',
