@@ -250,8 +250,11 @@ function planCopyReport(facts: VolumeFacts, volume: Volume, kind: Copy['kind']):
  */
 function planPruning(facts: VolumeFacts, volume: Volume): Step[] {
   const keep = new Set<string>();
-  const newest = newestInLineage(volume, facts)?.snapshot ?? facts.snapshots.at(-1);
+  const newest = newestInLineage(volume, facts)?.snapshot;
   if (newest !== undefined) keep.add(newest);
+  // The last one here may have become part of the history, and the record has not come round yet.
+  const last = facts.snapshots.at(-1);
+  if (last !== undefined) keep.add(last);
   for (const entry of volume.lineage.slice(-2)) keep.add(entry.snapshot);
   for (const each of volume.diverged) if (each.host === facts.self) keep.add(each.snapshot);
   if (volume.placement.state === 'held' && volume.placement.base !== null) keep.add(volume.placement.base);
