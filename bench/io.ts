@@ -2,7 +2,7 @@
 import type { Host } from '../testbed/lab.ts';
 import { TEST_IMAGE } from '../testbed/lab.ts';
 import { figure } from './figure.ts';
-import type { Figure, Samples } from './figure.ts';
+import type { Figure, Measure, Samples } from './figure.ts';
 import { BenchLab, inTurn } from './lab.ts';
 import type { BenchOptions } from './lab.ts';
 
@@ -57,6 +57,19 @@ export async function measureIo({ runs = 15, small, say }: BenchOptions): Promis
   await startContainer(host, 'ours', ['--volume-driver', 'supercargo', '-v', `${volume}:/data`]);
   await mountByHand(lab);
   await startContainer(host, 'rival', ['-v', `${handMount}:/data`]);
+  return await compareContainers(
+    host,
+    { bench: 'io', rivalName: 'the same subvolume mounted by hand', target: { ratio: 0.98 } },
+    { runs, small, say },
+  );
+}
+
+/** All works in the containers `ours` and `rival` of a host, in turn. */
+export async function compareContainers(
+  host: Host,
+  compared: Pick<Measure, 'bench' | 'rivalName' | 'target'>,
+  { runs, small, say }: Pick<BenchOptions, 'small' | 'say'> & { runs: number },
+): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const work of works(small)) {
     const samples: Samples = { ours: [], rival: [] };
@@ -68,15 +81,14 @@ export async function measureIo({ runs = 15, small, say }: BenchOptions): Promis
       };
       await inTurn(run + 1, take('ours', samples.ours), take('rival', samples.rival));
     }
-    const rivalName = 'the same subvolume mounted by hand';
-    figures.push(figure({ bench: 'io', measure: work.measure, unit: work.unit, better: 'higher', target: { ratio: 0.98 }, rivalName }, samples));
-    say(`io: ${work.measure}, ratio ${figures.at(-1)?.ratio}`);
+    figures.push(figure({ ...compared, measure: work.measure, unit: work.unit, better: 'higher' }, samples));
+    say(`${compared.bench}: ${work.measure}, ratio ${figures.at(-1)?.ratio}`);
   }
   return figures;
 }
 
 /** fio comes from the host's own folders, the same for both. */
-async function startContainer(host: Host, name: string, volumeParameters: string[]): Promise<void> {
+export async function startContainer(host: Host, name: string, volumeParameters: string[]): Promise<void> {
   const programs = ['/usr', '/lib', '/lib64'].flatMap((folder) => ['-v', `${folder}:${folder}:ro`]);
   await host.docker('run', '-d', '--name', name, '--network', 'none', ...programs, ...volumeParameters, TEST_IMAGE, 'sleep', '1000000');
 }

@@ -1,10 +1,11 @@
-/** `npm run bench -- move|io|api|freeze|failover [--json] [--runs N] [--small] [--drop-caches]`: see README.md. */
+/** `npm run bench -- move|io|encryption|api|freeze|failover [--json] [--runs N] [--small] [--drop-caches]`: see README.md. */
 import { parseArgs } from 'node:util';
 import { formatFigures } from './figure.ts';
 import type { Figure } from './figure.ts';
 import type { BenchOptions } from './lab.ts';
 import { measureApi } from './api.ts';
 import { measureColdMove } from './cold-move.ts';
+import { measureEncryption } from './encryption.ts';
 import { measureFreeze } from './freeze.ts';
 import { measureFailover } from './failover.ts';
 import { measureIo } from './io.ts';
@@ -14,6 +15,7 @@ import { measureWarmMove } from './warm-move.ts';
 const benches: Readonly<Record<string, readonly ((options: BenchOptions) => Promise<Figure[]>)[]>> = {
   move: [measureWarmMove, measureColdMove],
   io: [measureIo],
+  encryption: [measureEncryption],
   api: [measureApi],
   freeze: [measureFreeze],
   failover: [measureFailover],

@@ -5,7 +5,8 @@ import { run, waitUntil } from './process.ts';
 interface LoopDevice {
   readonly name: string;
   readonly 'back-ino': number;
-  readonly 'back-maj:min': string;
+  /** null if what is behind it cannot be reached any more. */
+  readonly 'back-maj:min': string | null;
 }
 
 async function devices(): Promise<LoopDevice[]> {
@@ -26,7 +27,7 @@ function deviceNumber(folder: string): string {
  */
 async function backedBy(folder: string): Promise<string[]> {
   const here = deviceNumber(folder);
-  const candidates = (await devices()).filter((loop) => loop['back-maj:min'].trim() === here);
+  const candidates = (await devices()).filter((loop) => loop['back-maj:min']?.trim() === here);
   if (candidates.length === 0) return [];
   const tests = candidates.flatMap((loop) => ['-o', '-inum', String(loop['back-ino'])]).slice(1);
   const { stdout } = await run(['find', folder, '-xdev', '-type', 'f', '(', ...tests, ')', '-printf', '%i\n']);

@@ -64,6 +64,8 @@ export interface AgentOptions {
   random: RandomBytes;
   log: Log;
   driver: VolumeDriver;
+  /** Lets the newest key of a volume open its live copy, and none before it. */
+  rekeyLive: (volume: string) => Promise<void>;
   system: HostSystem;
   engine: ContainerEngine;
   state: LocalState;

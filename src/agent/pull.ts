@@ -13,7 +13,7 @@ export interface PulledRound {
 
 type Round = RouteOutput<PeerRoutes['prepareRound']>;
 
-/** A stream whose digest is wrong is pulled again from its start this many times. */
+/** A stream whose digest is wrong, or that cannot be applied, is pulled again from its start this many times, the last time whole. */
 const corruptionRetries = 2;
 
 /** One round of a move: brings the next snapshot of the source here, verified and durable. */
@@ -84,9 +84,11 @@ function prepareRound(session: PullSession, have: string[]): Promise<Round> {
 async function pullSnapshot(session: PullSession, round: Omit<Round, 'final'>): Promise<number> {
   const { context, move } = session;
   for (let attempt = 0; ; attempt += 1) {
-    const receiver = await context.driver.receive(move.volume, round.snapshot, round.base);
+    // A delta may be impossible to apply although it arrives as it was sent: `btrfs receive` does not find what it is to clone from in a snapshot that was made here.
+    const sent = attempt < corruptionRetries ? round : { ...round, base: null };
+    const receiver = await context.driver.receive(move.volume, sent.snapshot, sent.base);
     try {
-      const download = new Download(session, round, receiver);
+      const download = new Download(session, sent, receiver);
       await session.patiently(
         () => download.goOn(),
         () => download.offset,

@@ -101,14 +101,14 @@ async function stopWriters(context: AgentContext, volume: Volume): Promise<Volum
   if ((await driver.inspect(volume.id)).live === 'absent') return [];
   try {
     await system.unmountVolume(mountPointOf(context, volume.id));
+    crashPoint('unmounted');
+    await driver.setLiveReadOnly(volume.id, true);
+    crashPoint('made-read-only');
   } catch (error) {
     if (!isSupercargoError(error, 'volume-in-use')) throw error;
     const uses = await currentUses(context, volume);
     return uses.length > 0 ? uses : [{ kind: 'process', name: 'with a file or directory of it open' }];
   }
-  crashPoint('unmounted');
-  await driver.setLiveReadOnly(volume.id, true);
-  crashPoint('made-read-only');
   return currentUses(context, volume);
 }
 

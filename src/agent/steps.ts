@@ -79,6 +79,10 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'drop-snapshots':
       for (const snapshot of step.snapshots) await driver.deleteSnapshot(id, snapshot);
       return;
+    case 'rekey':
+      await context.rekeyLive(id);
+      await nameServer.confirmRekey({ parameters: { volume: id }, body: { epoch: volume.epoch, number: step.number } });
+      return;
     case 'confirm-removal':
       return confirmRemoval(context, volume);
   }

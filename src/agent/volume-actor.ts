@@ -104,6 +104,12 @@ export class VolumeActor {
       await state.addReference(this.id, session, instance);
       crashPoint('reference-added');
       try {
+        if (await driver.openLive(this.id)) await system.unmountVolume(mountPoint);
+        // To open it may have taken longer than the lease lasts.
+        if (!leases.mayWrite(this.id, grant.epoch)) {
+          await state.dropReference(this.id, session);
+          return null;
+        }
         await system.mountVolume(driver.livePath(this.id), mountPoint);
       } catch (error) {
         await state.dropReference(this.id, session);

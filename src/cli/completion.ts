@@ -11,6 +11,7 @@ const completedArguments = [
   ['volume rm', 'volume', 'volumes'],
   ['volume move', 'volume', 'volumes'],
   ['volume failover', 'volume', 'volumes'],
+  ['volume rekey', 'volume', 'volumes'],
   ['volume restore', 'volume', 'volumes'],
   ['volume restore', 'snapshot', 'snapshots'],
   ['volume forget', 'volume', 'volumes'],

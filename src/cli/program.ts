@@ -12,6 +12,7 @@ import { addDoctorCommand } from './commands/doctor.ts';
 import { addEventCommands } from './commands/events.ts';
 import { addGrantCommands } from './commands/grant.ts';
 import { addHostCommands } from './commands/host.ts';
+import { addKeyCommands } from './commands/key.ts';
 import { addMoveCommands } from './commands/move.ts';
 import { addProjectCommands } from './commands/project.ts';
 import { addRevokeCommands } from './commands/revoke.ts';
@@ -49,7 +50,7 @@ export function buildProgram(cli: Cli): Command {
     });
   const groups = [
     ['Hosts:', addDaemonCommands, addClusterCommands, addHostCommands, addAuthorityCommands, addDoctorCommand],
-    ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addEventCommands],
+    ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addKeyCommands, addEventCommands],
     ['Who may use what:', addProjectCommands, addApplicationCommands, addGrantCommands, addRevokeCommands, addUserCommands, addAuditCommands],
     ['Other:', addCompletionCommand, addVersionCommand],
   ] as const;

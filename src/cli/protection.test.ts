@@ -45,9 +45,9 @@ describe('classes', () => {
   it('are listed with how they protect', async () => {
     await serveClasses();
     expect(cellsOf((await bench.run(['class', 'ls'])).stdout)).toEqual([
-      ['NAME', 'DRIVER', 'DEFAULT SIZE', 'MAXIMUM SIZE', 'REPLICAS', 'INTERVAL', 'FAILOVER', 'DESCRIPTION'],
-      ['default', 'btrfs', 'unlimited', '1.0 KiB', '0', '-', 'manual', 'For all.'],
-      ['database', 'btrfs', '1.0 KiB', '2.0 KiB', '2', '15s', 'auto', 'For databases.'],
+      ['NAME', 'DRIVER', 'DEFAULT SIZE', 'MAXIMUM SIZE', 'REPLICAS', 'INTERVAL', 'FAILOVER', 'ENCRYPTION', 'DESCRIPTION'],
+      ['default', 'btrfs', 'unlimited', '1.0 KiB', '0', '-', 'manual', 'none', 'For all.'],
+      ['database', 'btrfs', '1.0 KiB', '2.0 KiB', '2', '15s', 'auto', 'none', 'For databases.'],
     ]);
   });
 

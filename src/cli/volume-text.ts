@@ -10,6 +10,13 @@ export function describeProtection({ replicas, intervalMilliseconds, failover }:
   return `${copies}; failover ${failover}`;
 }
 
+/** "luks, key 2; the live copy still opens with key 1". */
+export function describeEncryption({ encryption }: Pick<Volume, 'encryption'>): string {
+  if (encryption === null) return 'none';
+  const { engine, key, keyInUse } = encryption;
+  return `${engine}, key ${key}${keyInUse < key ? `; the live copy still opens with key ${keyInUse}` : ''}`;
+}
+
 /** "1 volume", "2 volumes". */
 export function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;

@@ -8,6 +8,8 @@ import { LocalState } from '../agent/local-state.ts';
 import { createDockerPlugin } from '../docker-plugin/server.ts';
 import { listenOnPluginSocket } from '../docker-plugin/socket.ts';
 import { createBtrfsDriver } from '../drivers/btrfs/driver.ts';
+import { EncryptedDriver } from '../drivers/encrypted/driver.ts';
+import type { VolumeSecrets } from '../drivers/encrypted/driver.ts';
 import type { Denial } from '../model/access.ts';
 import { verifyPass } from '../pki/pass.ts';
 import { verifyTicket } from '../pki/ticket.ts';
@@ -26,6 +28,7 @@ import { createHostSystem } from '../system/host-system.ts';
 import { keepDiscovered } from './engine-discovery.ts';
 import { createStandStill, createStreamCorruption } from './fault-injection.ts';
 import { createGuardedPlaces } from './guarded-places.ts';
+import { createHostCipher } from './guard-process.ts';
 import { startGuardians } from './guardians.ts';
 import type { Guardians } from './guardians.ts';
 import { HostCredentials } from './host-credentials.ts';
@@ -36,6 +39,7 @@ import { Peers } from './peers.ts';
 import { keepRenewed } from './renewal.ts';
 import type { Settings } from './settings.ts';
 import type { HostFile, StateDirectory } from './state-directory.ts';
+import { volumeSecrets } from './volume-secrets.ts';
 
 export interface AgentProcessOptions {
   directory: StateDirectory;
@@ -70,8 +74,7 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const client = createClient(routes, nameServer);
   const engine = createDockerEngine();
   if (settings.acceptOlderNameServer) await state.acceptOlderRevision();
-  const driver = createDriver(options);
-  const guardians = startGuardians({ directory, runDirectory: options.runDirectory, driver, clock, log });
+  const { driver, guardians } = createStorage(options, volumeSecrets(state, client));
   const guardedPlaces = await createGuardedPlaces(options);
   const agent = new Agent(agentOptions(options, { state, audit, client, credentials, peers, engine, driver, guardians, guardedPlaces }));
   await agent.start();
@@ -137,7 +140,7 @@ function agentOptions(
     credentials: HostCredentials;
     peers: Peers;
     engine: ContainerEngine;
-    driver: VolumeDriver;
+    driver: EncryptedDriver;
     guardians: Guardians;
     guardedPlaces: GuardedPlaces;
   },
@@ -155,6 +158,7 @@ function agentOptions(
     random: randomBytes,
     log,
     driver,
+    rekeyLive: (volume) => driver.rekeyLive(volume),
     fence: guardians.fence,
     guardians: guardians.all,
     system: createHostSystem({ log: warn }),
@@ -177,6 +181,17 @@ function agentOptions(
 /** Engines call a plugin by the name of its socket. */
 function pluginName({ pluginSocket }: AgentProcessOptions): string {
   return basename(pluginSocket, '.sock');
+}
+
+/** The pool with the encryption over it, and the guardians, who go past it. */
+function createStorage(options: AgentProcessOptions, secrets: VolumeSecrets): { driver: EncryptedDriver; guardians: Guardians } {
+  const { directory, runDirectory, clock, log } = options;
+  const pool = createDriver(options);
+  const cipher = createHostCipher(options);
+  return {
+    driver: new EncryptedDriver(pool, cipher, secrets),
+    guardians: startGuardians({ directory, runDirectory, driver: pool, cipher, clock, log }),
+  };
 }
 
 function createDriver({ directory, host, poolSizeBytes, log }: AgentProcessOptions): VolumeDriver {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { createBtrfsDriver } from '../drivers/btrfs/driver.ts';
+import { createLuksCipher } from '../drivers/luks/cipher.ts';
 import { GuardClient } from '../guard/guard-client.ts';
 import { serveGuard, untilUseless } from '../guard/guard-server.ts';
 import { Guard } from '../guard/guard.ts';
@@ -11,11 +12,12 @@ import type { GuardOptions } from '../guard/guard.ts';
 import { SupercargoError, isSupercargoError } from '../model/errors.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Fence } from '../ports/fence.ts';
+import type { VolumeCipher } from '../ports/volume-cipher.ts';
 import { systemClock } from '../system/clock.ts';
 import { spawnResident } from '../system/execute.ts';
 import { createFence } from '../system/fence.ts';
 import { createHostSystem } from '../system/host-system.ts';
-import { createSeal } from './seal.ts';
+import { createSeal, createShutter } from './seal.ts';
 import type { StateDirectory } from './state-directory.ts';
 import { version } from './version.ts';
 
@@ -26,6 +28,11 @@ export function createHostFence(options: { runDirectory: string; clock: Clock; s
   const { runDirectory, clock, spared } = options;
   const log = (message: string): void => options.log.warn({}, message);
   return createFence({ clock, spared, log, system: createHostSystem({ log }), marksDirectory: join(runDirectory, 'stopped') });
+}
+
+/** The encryption of this host, for the guard and for the agent: either finds what the other has opened. */
+export function createHostCipher({ runDirectory, clock }: { runDirectory: string; clock: Clock }): VolumeCipher {
+  return createLuksCipher({ directory: join(runDirectory, 'encrypted'), clock });
 }
 
 /** Turns of the event loop in which what waits in sockets is accepted, read and decrypted. */
@@ -48,7 +55,8 @@ export async function runGuard(argv: readonly string[]): Promise<void> {
   const clock = systemClock;
   const driver = createBtrfsDriver({ directory: pool, source: { kind: 'device', path: pool } });
   const fence = createHostFence({ runDirectory, clock, log, spared: () => server.agents() });
-  const guard = new Guard({ clock, fence, seal: createSeal(driver, 'guard'), log, readArrived });
+  const seal = createSeal(driver, 'guard', createShutter(createHostCipher({ runDirectory, clock }), clock));
+  const guard = new Guard({ clock, fence, seal, log, readArrived });
   const onEnd = (): void => ending.abort(new Error('told to end'));
   const server = await serveGuard({ guard, socketPath: join(runDirectory, socketName), version, log, onEnd });
   process.on('uncaughtException', (error) => log.warn({ error: error.stack ?? error.message }, 'a defect; the guard goes on'));

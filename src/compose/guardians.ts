@@ -5,14 +5,16 @@ import type { VolumeDriver } from '../ports/driver.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Fence } from '../ports/fence.ts';
 import type { GuardedVolume, Guardian, GuardedUntil } from '../ports/guardian.ts';
+import type { VolumeCipher } from '../ports/volume-cipher.ts';
 import { createHostFence, ensureGuard, findGuard, readArrived } from './guard-process.ts';
-import { createSeal } from './seal.ts';
+import { createSeal, createShutter } from './seal.ts';
 import type { StateDirectory } from './state-directory.ts';
 
 export interface GuardiansOptions {
   directory: Pick<StateDirectory, 'root' | 'pool'>;
   runDirectory: string;
   driver: VolumeDriver;
+  cipher: VolumeCipher;
   clock: Clock;
   log: Log;
 }
@@ -26,10 +28,10 @@ export interface Guardians {
 }
 
 export function startGuardians(options: GuardiansOptions): Guardians {
-  const { clock, log, driver, runDirectory } = options;
+  const { clock, log, driver, cipher, runDirectory } = options;
   const beside = new GuardBeside(options);
   const fence = createHostFence({ runDirectory, clock, log, spared: () => beside.processNumbers });
-  const own = new Guard({ clock, fence, seal: createSeal(driver, 'agent'), log, readArrived });
+  const own = new Guard({ clock, fence, seal: createSeal(driver, 'agent', createShutter(cipher, clock)), log, readArrived });
   const stopping = new AbortController();
   const running = own.run(stopping.signal);
   return {

@@ -26,6 +26,7 @@ import { openClusterAuthority } from './cluster-authority.ts';
 import type { ClusterAuthority } from './cluster-authority.ts';
 import { createStandStill, withPlaces } from './fault-injection.ts';
 import { closeServer, createConnections, createTlsServer, identifyCaller, listenLocally, listenOnPort, watchConnections } from './listeners.ts';
+import { createMasterKeySource } from './master-key.ts';
 import { keepRenewed } from './renewal.ts';
 import type { Settings } from './settings.ts';
 
@@ -68,6 +69,7 @@ export async function startNameServer(options: NameServerProcessOptions): Promis
     clock,
     random: randomBytes,
     issuer: createIssuer(authority, clock, certificateLifetimeMilliseconds),
+    masterKeys: createMasterKeySource(options),
     address,
     joinAddress: `${options.host}:${options.joinPort}`,
     sessionMilliseconds: settings.sessionMilliseconds,

@@ -41,6 +41,11 @@ const settings = z.object({
     .string()
     .default('')
     .describe('Fault injection, for tests: the process stands still (SIGSTOP) at the place that this file names, once, and takes the file away.'),
+  SUPERCARGO_MASTER_KEY_FILE: z
+    .string()
+    .default('')
+    .describe('File with the master keys of encrypted volumes, for root alone; else the name server makes one.'),
+  SUPERCARGO_MASTER_KEY_COMMAND: z.string().default('').describe('Program with its words, without a shell, that prints them instead.'),
   SUPERCARGO_CORRUPT_STREAM: z.coerce
     .number()
     .int()
@@ -58,6 +63,8 @@ export interface Settings {
   userRemapping: boolean;
   acceptOlderNameServer: boolean;
   standStillFile: string;
+  masterKeyFile: string;
+  masterKeyCommand: string;
   corruptStreams: number;
 }
 
@@ -78,6 +85,8 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     userRemapping: data.SUPERCARGO_USER_REMAPPING === '1',
     acceptOlderNameServer: data.SUPERCARGO_ACCEPT_OLDER_NAME_SERVER === '1',
     standStillFile: data.SUPERCARGO_STAND_STILL_FILE,
+    masterKeyFile: data.SUPERCARGO_MASTER_KEY_FILE,
+    masterKeyCommand: data.SUPERCARGO_MASTER_KEY_COMMAND,
     corruptStreams: data.SUPERCARGO_CORRUPT_STREAM,
   };
 }

@@ -14,6 +14,7 @@ export function newVolume(given: Pick<Volume, 'id' | 'name' | 'createdAt'> & Par
     copies: [],
     copyChanges: {},
     protection: unprotected,
+    encryption: null,
     replicas: [],
     leasedEpoch: null,
     lineage: [],

@@ -52,6 +52,17 @@ export const protection = z.object({
 export type Protection = z.infer<typeof protection>;
 export const unprotected: Protection = { replicas: 0, intervalMilliseconds: 10_000, failover: 'manual' };
 
+/** How volumes are encrypted at rest. `luks`: an image that only its holder is given the key of. */
+const encryptionEngine = z.enum(['none', 'luks']);
+export type EncryptionEngine = z.infer<typeof encryptionEngine>;
+
+/** The encryption of a volume. Its keys are counted from 1; they themselves are kept apart, wrapped, and never shown. */
+const volumeEncryption = z.object({
+  engine: z.literal('luks'),
+  key: z.int().positive().describe('The key that is to open the live copy.'),
+  keyInUse: z.int().positive().describe('The key that opens it, as its holder has last confirmed.'),
+});
+
 export const volumeClass = z.object({
   name: z.string(),
   description: z.string(),
@@ -59,6 +70,7 @@ export const volumeClass = z.object({
   sizeBytes: byteCount.nullable().describe('Size limit of volumes that ask for none; null is no limit.'),
   maximumSizeBytes: byteCount.nullable(),
   protection: protection.default(unprotected),
+  encryption: encryptionEngine.optional().describe('Of new volumes: each keeps what it was made with. Without it, none.'),
 });
 export type VolumeClass = z.infer<typeof volumeClass>;
 
@@ -139,6 +151,7 @@ export const volumeRecord = z.object({
     .default({})
     .describe('How often the record of each host’s copy has changed, also of one that is not there any more.'),
   protection: protection.default(unprotected),
+  encryption: volumeEncryption.nullable().default(null).describe('null: not encrypted.'),
   replicas: z.array(identifier).default([]).describe('Hosts that are to keep a replica.'),
   leasedEpoch: epoch
     .nullable()

@@ -18,6 +18,7 @@ import { knownHosts } from './protection.ts';
 import { keys } from './keys.ts';
 import type { Transaction } from './repository.ts';
 import { endLostMove, requireSilence, takeOver } from './takeover.ts';
+import { forgetKeys } from './volume-keys.ts';
 
 export function hostLifeHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'drainHost' | 'activateHost' | 'labelHost' | 'removeHost'> {
   const { repository } = context;
@@ -170,6 +171,7 @@ async function abandonVolume({ repository }: NameServerContext, { id }: Volume, 
     transaction.delete(keys.volumeName(volume.name));
     if (isGone(removed)) transaction.delete(keys.volume(id));
     else transaction.put(keys.volume(id), removed);
+    forgetKeys(transaction, volume);
     transaction.record(
       'volume.abandoned',
       volume.name,

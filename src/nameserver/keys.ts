@@ -22,6 +22,8 @@ export const keys = {
   trust: (host: string) => `trust/${host}`,
   admission: (host: string, application: string) => `admissions/${host}/${application}`,
   admissions: (host: string) => `admissions/${host}/`,
+  /** Not watched: what agents are told never holds a key. */
+  volumeKeys: (id: string) => `keys/${id}`,
   hostName: (name: string) => `names/hosts/${name}`,
   volumeName: (name: string) => `names/volumes/${name}`,
   projectName: (name: string) => `names/projects/${name}`,

@@ -31,6 +31,8 @@ import { persistently, runHousekeeping } from './housekeeping.ts';
 import { Refusals } from './refusals.ts';
 import { callOffRemovals } from './removal.ts';
 import { userHandlers } from './users.ts';
+import { keyHandlers } from './volume-keys.ts';
+import type { MasterKeySource } from './volume-keys.ts';
 import { volumeHandlers } from './volumes.ts';
 import { watchHandlers } from './watch.ts';
 
@@ -79,6 +81,8 @@ export interface NameServerOptions {
   clock: Clock;
   random: RandomBytes;
   issuer: CertificateIssuer;
+  /** What the keys of volumes are wrapped under. */
+  masterKeys: MasterKeySource;
   /** host:port where hosts reach the API, and where they join. */
   address: string;
   joinAddress: string;
@@ -142,6 +146,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...applicationHandlers(context),
       ...grantHandlers(context),
       ...revocationHandlers(context),
+      ...keyHandlers(context),
     }),
     run: (signal) => runHousekeeping(context, signal),
     followDenials: (signal, listener) => persistently(context, signal, () => followDenials(context, signal, listener)),

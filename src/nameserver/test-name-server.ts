@@ -1,10 +1,12 @@
 import { newIdentifier } from '../model/identifiers.ts';
 import type { AuthorityKeeper } from '../pki/authority-keeper.ts';
+import { MasterKeys } from '../pki/master-key.ts';
 import type { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { CallerIdentity, Handlers, RequestContext } from '../protocol/server.ts';
 import { enrolLocalHost, ensureCluster } from './enrolment.ts';
+import type { MasterKeySource } from './volume-keys.ts';
 import { createNameServer } from './name-server.ts';
 import type { IssuedCertificate, NameServer, NameServerContext } from './name-server.ts';
 
@@ -21,9 +23,21 @@ interface TestOptions {
   sessionMilliseconds?: number;
   /** Without, there is no authority to speak of. */
   rotation?: AuthorityKeeper;
+  masterKeys?: MasterKeySource;
 }
 
 const noRotation = { introduce: async () => undefined, promote: async () => undefined, retire: async () => undefined };
+
+/** Master keys in memory, which are replaced as those in a file of the name server's own would be. */
+export function fixedMasterKeys(keys = MasterKeys.make()): MasterKeySource {
+  let current = keys;
+  return {
+    load: async () => current,
+    save: async (changed) => {
+      current = changed;
+    },
+  };
+}
 
 /** A name server for tests, over a store of the test's choice, whose handlers are called as whoever is named. */
 export class TestNameServer {
@@ -58,6 +72,7 @@ export class TestNameServer {
         signCheckpoint: async (claims) => JSON.stringify(claims),
         signPass: async (claims) => JSON.stringify(claims),
       },
+      masterKeys: options.masterKeys ?? fixedMasterKeys(),
       address: 'ns:7470',
       joinAddress: 'ns:7471',
       sessionMilliseconds: options.sessionMilliseconds ?? 15_000,

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { User, UserRole } from '../model/access.ts';
+import type { SupercargoError } from '../model/errors.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
@@ -118,7 +119,7 @@ describe('a role', () => {
       const anna = await add('anna', role);
       const outcome = await call(as(anna)).then(
         () => 'done',
-        (error: { code: string }) => error.code,
+        (error: unknown) => (error as SupercargoError).code,
       );
       expect(outcome).toBe(order.indexOf(role) >= order.indexOf(least) ? 'done' : 'forbidden');
     },

@@ -23,6 +23,7 @@ import { requireRestored } from './restore.ts';
 import { keys } from './keys.ts';
 import { requireReach } from './reach.ts';
 import type { Transaction } from './repository.ts';
+import { forgetKeys, makeKeys } from './volume-keys.ts';
 
 type VolumeRoutes =
   | 'listVolumes'
@@ -117,6 +118,7 @@ function agentHandlers(
         const changed = reported ? confirmed : recordCopy(confirmed, host, { host, kind: 'live', snapshots: [] });
         transaction.delete(keys.volumeName(volume.name));
         transaction.put(keys.volume(volume.id), changed);
+        forgetKeys(transaction, volume);
         transaction.record('volume.removed', volume.name, await hostName(transaction, host), `Volume "${volume.name}" was removed.`);
       });
       return {};
@@ -155,10 +157,13 @@ async function createVolume(context: NameServerContext, body: CreateBody, reques
     const volumeClassRecord = await findClass(transaction, body.class ?? origin?.volume.class ?? defaultClassName);
     const existing = await transaction.get(keys.volumeName(name), nameEntry);
     if (existing !== undefined) return sameVolume(await findVolume(transaction, existing.id), { body, origin, project });
-    const sizeBytes = checkSize(volumeClassRecord, body.sizeBytes);
+    // An image is as large as it was made.
+    const sizeBytes = origin !== null && origin.volume.encryption !== null ? origin.volume.sizeBytes : checkSize(volumeClassRecord, body.sizeBytes);
     const host = await placeOf(transaction, body, origin, request.host);
+    const id = newIdentifier('vol', random);
+    const isEncrypted = origin === null ? volumeClassRecord.encryption === 'luks' : origin.volume.encryption !== null;
     const free = newVolume({
-      id: newIdentifier('vol', random),
+      id,
       name,
       project: project.id,
       class: volumeClassRecord.name,
@@ -167,6 +172,7 @@ async function createVolume(context: NameServerContext, body: CreateBody, reques
       labels: body.labels ?? {},
       createdAt: repository.now(),
       protection: volumeClassRecord.protection,
+      encryption: isEncrypted ? await makeKeys(context, transaction, { id, sizeBytes }, origin?.volume ?? null) : null,
       origin: origin === null ? null : { volume: origin.volume.id, snapshot: origin.snapshot },
     });
     await admitVolume(repository, transaction, project, free);
@@ -277,6 +283,7 @@ async function removeVolume(context: NameServerContext, word: string, request: R
     if (changed === null) {
       transaction.delete(keys.volumeName(volume.name));
       transaction.delete(keys.volume(volume.id));
+      forgetKeys(transaction, volume);
       transaction.record('volume.removed', volume.name, request.caller, `Volume "${volume.name}" was removed.`);
       return null;
     }

@@ -56,6 +56,8 @@ function perform(facts: VolumeFacts, step: Step): VolumeFacts {
       return { ...facts, ...release(volume, move, grant.snapshot, now) };
     case 'drop-snapshots':
       return { ...facts, snapshots: facts.snapshots.filter((snapshot) => !step.snapshots.includes(snapshot)) };
+    case 'rekey':
+      return { ...facts, volume: volume?.encryption ? { ...volume, encryption: { ...volume.encryption, keyInUse: step.number } } : volume };
     case 'confirm-removal':
       return { ...facts, live: facts.live === 'absent' ? 'absent' : 'readonly', mounted: false, volume: volume && confirmRemoval(volume, self) };
     case 'delete-copy': {

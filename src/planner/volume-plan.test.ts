@@ -17,6 +17,9 @@ const grantOf = (state: Grant['state'], epoch = 3, move: string | null = null): 
   snapshot: state === 'released' ? 's2' : null,
 });
 const liveHere: Copy = { host: self, kind: 'live', snapshots: [] };
+const entryOf = (snapshot: string) => ({ snapshot, epoch: 3, takenAt: '2026-01-01T00:00:00.000Z', bytes: 1 });
+const settled: Partial<VolumeFacts> = { grant: grantOf('held'), live: 'writable', snapshots: ['s1', 's2', 's3'], mounted: true, references: 1 };
+const rekeyed: Volume = { ...volumeOf(held(), 3, [liveHere]), encryption: { engine: 'luks', key: 2, keyInUse: 1 } };
 
 function planOf(facts: Partial<VolumeFacts>): string {
   return describeSteps(
@@ -55,6 +58,13 @@ describe('the holder', () => {
       'resume-live, then report-copy live, then take-grant 3',
     ],
     ['is content', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true, references: 1 }, ''],
+    ['gives the live copy its newest key', { volume: rekeyed, grant: grantOf('held'), live: 'writable', mounted: true, references: 1 }, 'rekey 2'],
+    ['does so only while it may write', { volume: rekeyed, grant: grantOf('held'), live: 'writable', mayWrite: false }, ''],
+    [
+      'keeps the last snapshot, which the record may not have heard of, and drops one before it that never became part of the history',
+      { volume: { ...volumeOf(held(), 3, [{ ...liveHere, snapshots: ['s1', 's2', 's3'] }]), lineage: [entryOf('s1')] }, ...settled },
+      'drop-snapshots s2',
+    ],
     ['unmounts what nobody uses', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true }, 'unmount'],
     [
       'makes a read-only copy of its own writable again',

@@ -47,6 +47,7 @@ export type Step =
   | { do: 'keep-diverged'; epoch: number }
   | { do: 'report-diverged'; epoch: number; snapshot: string }
   | { do: 'drop-snapshots'; snapshots: string[] }
+  | { do: 'rekey'; number: number }
   | { do: 'confirm-removal' }
   | { do: 'delete-copy' }
   | { do: 'complain'; problem: string };
@@ -113,7 +114,18 @@ function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
   const acquire = planAcquisition(facts, volume);
   if (acquire.length > 0) return acquire;
   const idle = facts.mounted && facts.references === 0;
-  return [...planCopyReport(facts, volume, 'live'), ...planPruning(facts, volume), ...(idle ? [{ do: 'unmount' } as const] : [])];
+  return [
+    ...planCopyReport(facts, volume, 'live'),
+    ...planPruning(facts, volume),
+    ...(idle ? [{ do: 'unmount' } as const] : []),
+    ...planRekeying(facts, volume),
+  ];
+}
+
+/** The newest key becomes the one that opens the live copy, also while it is used. */
+function planRekeying({ live, mayWrite }: VolumeFacts, { encryption }: Volume): Step[] {
+  if (encryption === null || encryption.keyInUse >= encryption.key || live !== 'writable' || !mayWrite) return [];
+  return [{ do: 'rekey', number: encryption.key }];
 }
 
 /** From the name server's word that this host holds the volume to a live copy and a durable grant; empty if all that is so already. */
@@ -239,8 +251,11 @@ function planCopyReport(facts: VolumeFacts, volume: Volume, kind: Copy['kind']):
  */
 function planPruning(facts: VolumeFacts, volume: Volume): Step[] {
   const keep = new Set<string>();
-  const newest = newestInLineage(volume, facts)?.snapshot ?? facts.snapshots.at(-1);
+  const newest = newestInLineage(volume, facts)?.snapshot;
   if (newest !== undefined) keep.add(newest);
+  // The last one here may have become part of the history, and the record has not come round yet.
+  const last = facts.snapshots.at(-1);
+  if (last !== undefined) keep.add(last);
   for (const snapshot of offeredSnapshots(volume)) keep.add(snapshot);
   for (const each of volume.diverged) if (each.host === facts.self) keep.add(each.snapshot);
   if (volume.placement.state === 'held' && volume.placement.base !== null) keep.add(volume.placement.base);

@@ -48,9 +48,16 @@ export interface VolumeDriver {
   createLive(volume: string): Promise<void>;
   /** A writable live copy with the content of a snapshot. @throws not-found; wrong-state if there is a live copy already */
   createLiveFrom(volume: string, snapshot: string): Promise<void>;
-  /** Path of the live copy in the pool, as seen by the host: the source of its mount. */
+  /** Path of the live copy's files, as seen by the host: the source of its mount. Of a driver that has to open copies, nothing is there while it is closed. */
   livePath(volume: string): string;
-  /** Makes the live copy refuse new writers, or allows them again. Not a fence: see the agent's release. */
+  /**
+   * Makes the files of a writable live copy reachable at `livePath`, until it is made read-only or deleted. Those of a new empty one are at once; where they always are,
+   * nothing is done.
+   * @returns whether it was closed: what is still mounted of an earlier time shows nothing any more
+   * @throws what hinders it, such as name-server-unreachable for a key
+   */
+  openLive(volume: string): Promise<boolean>;
+  /** Makes the live copy refuse new writers, or allows them again. Not a fence: see the agent's release. @throws volume-in-use where it has to be closed */
   setLiveReadOnly(volume: string, readOnly: boolean): Promise<void>;
   /** @throws wrong-state if the live copy has parts that no snapshot holds */
   deleteLive(volume: string): Promise<void>;

@@ -21,6 +21,7 @@ import { accessRoutes } from './access-routes.ts';
 import { auditRoutes } from './audit-routes.ts';
 import { certificateRoutes, trustReport } from './certificate-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
+import { keyRoutes } from './key-routes.ts';
 import { defineRoutes } from './route.ts';
 import { userRoutes } from './user-routes.ts';
 
@@ -389,6 +390,7 @@ export const routes = defineRoutes({
   ...userRoutes,
   ...accessRoutes,
   ...certificateRoutes,
+  ...keyRoutes,
 
   watch: {
     method: 'GET',

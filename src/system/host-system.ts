@@ -1,10 +1,10 @@
-import { realpathSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { mkdir, readlink, realpath, rmdir, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SupercargoError, isSupercargoError } from '../model/errors.ts';
 import type { HostSystem } from '../ports/host-system.ts';
 import { execute } from './execute.ts';
-import { readMounts } from './mounts.ts';
+import { canonical, readMounts } from './mounts.ts';
 import { findUses } from './uses.ts';
 
 export interface HostSystemOptions {
@@ -109,16 +109,6 @@ async function changeAttribute(change: string, path: string, log: (message: stri
   } catch (error) {
     // Some file systems know no such attribute; mode 000 still stops everyone but root.
     log(`chattr ${change} ${path} failed: ${(error as Error).message}`);
-  }
-}
-
-/** The kernel lists mounts by their real path, while a state directory is often reached through a symbolic link. */
-function canonical(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || path === dirname(path)) throw error;
-    return join(canonical(dirname(path)), basename(path));
   }
 }
 

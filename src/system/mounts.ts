@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 
 /** One line of /proc/PID/mountinfo. */
 export interface Mount {
@@ -44,6 +45,16 @@ export function pathInFileSystem(mount: Mount, path: string): string {
   const below = path.slice(mount.mountPoint === '/' ? 0 : mount.mountPoint.length);
   const joined = (mount.root === '/' ? '' : mount.root) + (below === '/' ? '' : below);
   return joined === '' ? '/' : joined;
+}
+
+/** The kernel lists mounts by their real path, while a state directory is often reached through a symbolic link. */
+export function canonical(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || path === dirname(path)) throw error;
+    return join(canonical(dirname(path)), basename(path));
+  }
 }
 
 /** True if the path is the directory or lies below it. */

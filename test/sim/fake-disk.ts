@@ -81,6 +81,7 @@ export function createFakeDriver(disk: FakeDisk): VolumeDriver {
     list: async () => disk.volumeIds().map((id) => inspect(disk, id)),
     inspect: async (id) => inspect(disk, id),
     livePath: (id) => `${livePrefix}${id}`,
+    openLive: async () => false,
     setSizeLimit: async () => undefined,
     volumeUsage: async (id) => ({ referencedBytes: lengthOf(disk.volume(id).live?.content ?? null) }),
     estimateDelta: async (id, snapshot, base) => encode(disk, id, snapshot, base).length,

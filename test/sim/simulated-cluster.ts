@@ -3,6 +3,7 @@ import { newIdentifier } from '../../src/model/identifiers.ts';
 import { keys } from '../../src/nameserver/keys.ts';
 import { createNameServer } from '../../src/nameserver/name-server.ts';
 import type { NameServer } from '../../src/nameserver/name-server.ts';
+import { fixedMasterKeys } from '../../src/nameserver/test-name-server.ts';
 import type { Volume } from '../../src/model/records.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { createClient } from '../../src/protocol/client.ts';
@@ -138,6 +139,7 @@ export class SimulatedCluster {
           }),
         signPass: async (claims) => JSON.stringify(claims),
       },
+      masterKeys: fixedMasterKeys(),
       address: 'ns:1',
       joinAddress: 'ns:2',
       sessionMilliseconds,

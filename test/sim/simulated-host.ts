@@ -167,6 +167,7 @@ export class SimulatedHost {
       random,
       log,
       driver: incarnation.wrap(createFakeDriver(this.machine.disk), 'livePath', 'send'),
+      rekeyLive: async () => undefined,
       system: incarnation.wrap(this.machine.system),
       engine: incarnation.wrap(this.machine.engine),
       state,

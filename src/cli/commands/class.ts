@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { SupercargoError } from '../../model/errors.ts';
-import type { Protection, VolumeClass } from '../../model/records.ts';
+import type { EncryptionEngine, Protection, VolumeClass } from '../../model/records.ts';
 import { parseSize } from '../../model/size.ts';
 import { examples, named } from '../cli.ts';
 import type { Cli } from '../cli.ts';
@@ -42,6 +42,9 @@ export function addClassCommands(program: Command, cli: Cli): void {
         'auto: a replica takes over when the holder is lost, which stops its users by itself; manual: by order only',
       ).choices(['manual', 'auto']),
     )
+    .addOption(
+      new Option('--encryption <engine>', 'luks: new volumes of it are encrypted on every disk; none: as they are').choices(['none', 'luks']),
+    )
     .option('--size <size>', 'size limit of volumes that ask for none, or "none"', (text: string) => parseLimit('--size', text))
     .option('--max-size <size>', 'largest size limit that a volume may ask for, or "none"', (text: string) => parseLimit('--max-size', text))
     .option('--description <text>', 'what it is for')
@@ -61,6 +64,7 @@ interface SetOptions extends Partial<Pick<Protection, 'replicas' | 'failover'>> 
   maxSize?: Limit;
   description?: string;
   driver?: string;
+  encryption?: EncryptionEngine;
 }
 
 function parseReplicas(text: string): number {
@@ -93,7 +97,7 @@ function changedLimit(given: Limit | undefined, before: number | null): number |
 
 async function listClasses(cli: Cli): Promise<void> {
   const { items } = await cli.api((api) => api.listClasses({}));
-  const rows = items.map(({ name, driver, sizeBytes, maximumSizeBytes, protection, description }) => [
+  const rows = items.map(({ name, driver, sizeBytes, maximumSizeBytes, protection, encryption, description }) => [
     name,
     driver,
     formatLimit(sizeBytes),
@@ -101,9 +105,10 @@ async function listClasses(cli: Cli): Promise<void> {
     String(protection.replicas),
     protection.replicas === 0 ? '' : `${protection.intervalMilliseconds / 1000}s`,
     protection.failover,
+    encryption ?? 'none',
     description,
   ]);
-  cli.output.table(items, ['NAME', 'DRIVER', 'DEFAULT SIZE', 'MAXIMUM SIZE', 'REPLICAS', 'INTERVAL', 'FAILOVER', 'DESCRIPTION'], rows);
+  cli.output.table(items, ['NAME', 'DRIVER', 'DEFAULT SIZE', 'MAXIMUM SIZE', 'REPLICAS', 'INTERVAL', 'FAILOVER', 'ENCRYPTION', 'DESCRIPTION'], rows);
 }
 
 async function setClass(cli: Cli, name: string, options: SetOptions): Promise<void> {
@@ -122,11 +127,12 @@ async function setClass(cli: Cli, name: string, options: SetOptions): Promise<vo
 }
 
 /** What is not given stays. */
-function changed(before: VolumeClass, { size, maxSize, replicas, interval, failover, description, driver }: SetOptions): VolumeClass {
+function changed(before: VolumeClass, { size, maxSize, replicas, interval, failover, description, driver, encryption }: SetOptions): VolumeClass {
   return {
     ...before,
     description: description ?? before.description,
     driver: driver ?? before.driver,
+    ...(encryption === undefined ? {} : { encryption }),
     sizeBytes: changedLimit(size, before.sizeBytes),
     maximumSizeBytes: changedLimit(maxSize, before.maximumSizeBytes),
     protection: {

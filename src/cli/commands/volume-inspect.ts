@@ -11,7 +11,7 @@ import { formatDetails, formatLimit, formatTable } from '../format.ts';
 import { hostNames } from '../host-names.ts';
 import type { HostNames } from '../host-names.ts';
 import { describeUses } from '../move-text.ts';
-import { describeProtection } from '../volume-text.ts';
+import { describeEncryption, describeProtection } from '../volume-text.ts';
 
 export function addInspectCommand(volume: Command, cli: Cli): void {
   volume
@@ -48,6 +48,7 @@ function describeStatus(status: VolumeStatus, project: string, hostName: HostNam
     ['epoch', String(volume.epoch)],
     ['class', volume.class],
     ['protection', describeProtection(volume.protection) + leaseRemark(volume)],
+    ['encryption', describeEncryption(volume)],
     ['driver', volume.driver],
     ['size limit', formatLimit(volume.sizeBytes)],
     ['labels', describeLabels(volume.labels)],

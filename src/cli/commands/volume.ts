@@ -13,6 +13,7 @@ import { countReplicas, visibleProblem } from '../volume-text.ts';
 import { addFailoverCommand } from './volume-failover.ts';
 import { addInspectCommand } from './volume-inspect.ts';
 import { addKeptCommands } from './volume-kept.ts';
+import { addRekeyCommand } from './key.ts';
 
 /** How long a removal may take, in milliseconds: the holder first makes sure that nothing uses the volume. */
 const removalTimeoutMilliseconds = 60_000;
@@ -63,6 +64,7 @@ export function addVolumeCommands(program: Command, cli: Cli): void {
 
   addFailoverCommand(volume, cli);
   addKeptCommands(volume, cli);
+  addRekeyCommand(volume, cli);
 }
 
 interface CreateOptions {

@@ -5,7 +5,7 @@ import { examineStatus } from './agent-status.ts';
 import { examineDocker, examineMountNamespace, examinePluginSocket } from './engine.ts';
 import { problem } from './finding.ts';
 import type { Finding } from './finding.ts';
-import { examineKernel, examineRights, examineTools } from './system.ts';
+import { examineEncryption, examineKernel, examineRights, examineTools } from './system.ts';
 
 export interface ExamineOptions {
   runDirectory: string;
@@ -21,6 +21,7 @@ export async function examineHost(options: ExamineOptions): Promise<Finding[]> {
   const findings = await Promise.all([
     examineKernel(options.execute),
     examineTools(options.execute),
+    examineEncryption(options.execute),
     examineDocker(options.dockerSocket),
     examineAgent(options),
     examinePluginSocket(options.pluginSocket),

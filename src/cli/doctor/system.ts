@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import type { CliDependencies } from '../dependencies.ts';
 import { ok, problem } from './finding.ts';
 import type { Finding } from './finding.ts';
@@ -26,5 +26,17 @@ export async function examineTools(execute: Execute): Promise<Finding> {
     return ok(`The tools are there: ${version.split('\n')[0] ?? ''}.`);
   } catch {
     return problem('The program btrfs is missing.', 'Install it: apt-get install btrfs-progs');
+  }
+}
+
+/** What encrypted volumes need; a host that is to have none of them is well without. */
+export async function examineEncryption(execute: Execute): Promise<Finding> {
+  try {
+    const version = await execute('qemu-storage-daemon', ['--version']);
+    await execute('mkfs.ext4', ['-V']);
+    await access('/dev/fuse');
+    return ok(`Encrypted volumes can be opened: ${version.split('\n')[0] ?? ''}.`);
+  } catch {
+    return ok('Encrypted volumes cannot be opened here; they need /dev/fuse, and: apt-get install qemu-system-common e2fsprogs.');
   }
 }

@@ -108,6 +108,10 @@ class BtrfsDriver implements VolumeDriver {
     return this.#layout.live(volume);
   }
 
+  async openLive(): Promise<boolean> {
+    return false;
+  }
+
   async setLiveReadOnly(volume: string, readOnly: boolean): Promise<void> {
     await this.#commands.setReadOnly(await this.#requireLive(volume), readOnly);
   }
