@@ -55,9 +55,9 @@ const steps: Step[] = [
   { place: 'mounted', at: 'destination', while: 'stopped' },
 ];
 
-/** So often each case is run with each death; 0: once, with one of them by chance. */
+/** So often each step is run with each victim and death; 0: once, with one of them by chance. */
 const runs = Number(process.env['E2E_MOVE_FAULT_RUNS'] ?? 0);
-/** Chooses the deaths; played again with E2E_SEED. */
+/** Chooses victims and deaths; played again with E2E_SEED. */
 const seed = Number(process.env['E2E_SEED'] ?? Date.now() % 1_000_000);
 /** For how long the name server stays away in the middle of a move. Seconds. */
 const awaySeconds = Number(process.env['E2E_AWAY_SECONDS'] ?? 20);
@@ -69,11 +69,19 @@ interface Case extends Step {
 }
 
 const random = seededRandom(seed);
-const cases = steps.flatMap((step) => parties.flatMap((dies) => deathsOf().map((death): Case => ({ ...step, ...death, dies }))));
+const cases = steps.flatMap((step) => (runs === 0 ? [byChance(step)] : everyWay(step)));
 
-function deathsOf(): Pick<Case, 'how' | 'run'>[] {
-  if (runs === 0) return [{ how: deaths[Math.floor(random() * deaths.length)]!, run: 1 }];
-  return Array.from({ length: runs }, (_, index) => deaths.map((how) => ({ how, run: index + 1 }))).flat();
+function byChance(step: Step): Case {
+  return { ...step, dies: oneOf(parties), how: oneOf(deaths), run: 1 };
+}
+
+function everyWay(step: Step): Case[] {
+  const numbers = Array.from({ length: runs }, (_, index) => index + 1);
+  return numbers.flatMap((run) => parties.flatMap((dies) => deaths.map((how): Case => ({ ...step, dies, how, run }))));
+}
+
+function oneOf<Item>(items: readonly Item[]): Item {
+  return items[Math.floor(random() * items.length)]!;
 }
 
 let folder: CloningFolder;

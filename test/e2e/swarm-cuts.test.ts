@@ -15,7 +15,7 @@ import type { Acknowledgement } from './support/writers.ts';
 
 /** Each has a volume of its own, of the same name. They meet each cut together, so that one pulled cable is many trials. */
 const services = ['app1', 'app2', 'app3', 'app4', 'app5'];
-const rounds = Number(process.env['SUPERCARGO_CUT_ROUNDS'] ?? 2);
+const rounds = Number(process.env['SUPERCARGO_CUT_ROUNDS'] ?? 1);
 /** So many of the cuts are healed without a look at what has happened by then. */
 const blindShare = 0.3;
 /** They end within this time: before the lease does, or between that and the takeover, or after it. Milliseconds. */
