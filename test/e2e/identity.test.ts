@@ -218,3 +218,39 @@ it('certificates renew by themselves, and everything works beyond the life of th
   expect((await cluster.inContainer(h2, 'data', 'cat /data/file')).stdout).toBe('kept\n');
   for (const host of [h1, h2]) expect((await cluster.status(host)).nameServer.connected).toBe(true);
 });
+
+describe('a user', () => {
+  const logins = (name: string) => ({ SUPERCARGO_LOGIN_DIRECTORY: `/var/lib/supercargo/logins/${name}`, SUPERCARGO_RUN_DIRECTORY: '/run/nowhere' });
+  const asUser = (name: string, ...words: string[]) => h2.run(['supercargo', ...words], { allowFailure: true, environment: logins(name) });
+
+  async function logIn(name: string, ...rights: string[]): Promise<void> {
+    const { stdout } = await cluster.run(h1, 'user', 'add', name, ...rights);
+    const done = await asUser(name, ...stdout.trim().split(/\s+/).slice(1));
+    expect(done.stdout).toContain(`You are ${name}`);
+    expect((await asUser(name, ...stdout.trim().split(/\s+/).slice(1))).stderr).toContain('wrong, was used, or has expired');
+  }
+
+  it('logs in on another machine, may do what its role allows, and nothing any more once it is removed', async () => {
+    await cluster.run(h1, 'project', 'add', 'shop');
+    await cluster.run(h1, 'volume', 'create', 'orders', '--project', 'shop');
+    await logIn('ben', '--role', 'operator', '--project', 'shop');
+    expect(JSON.parse((await asUser('ben', 'volume', 'ls', '--json')).stdout)).toMatchObject([{ name: 'orders' }]);
+    expect((await asUser('ben', 'invite')).stderr).toContain('may not call createInvite');
+    await logIn('anna', '--role', 'admin');
+    const following = asUser('anna', 'events', '--follow');
+    await cluster.run(h1, 'user', 'rm', 'anna');
+    expect((await following).exitCode).not.toBe(0);
+    expect((await asUser('anna', 'volume', 'ls')).exitCode).not.toBe(0);
+    const { stdout } = await cluster.run(h1, 'audit', 'ls', '--denied', '--json');
+    expect(JSON.parse(stdout)).toContainEqual(expect.objectContaining({ action: 'createInvite', verdict: 'deny' }));
+    expect((await cluster.run(h1, 'audit', 'verify')).stdout).toContain('The log is whole');
+  });
+
+  it('is no agent: what agents offer each other is refused to it', async () => {
+    const credentials = readJson(h2, 'logins/ben/identity.json') as Credentials;
+    for (const place of places.slice(1)) {
+      const { outcome } = await attempt(place, { protocol: 'https', credentials });
+      expect(outcome).toMatch(/^(refused: |40[13])/);
+    }
+  });
+});
