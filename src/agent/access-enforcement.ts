@@ -1,4 +1,4 @@
-import { judgeUse } from '../model/access.ts';
+import { judgeUse } from '../model/judge-use.ts';
 import { SupercargoError } from '../model/errors.ts';
 import type { Volume } from '../model/records.ts';
 import { endOf } from '../planner/admission-plan.ts';

@@ -1,4 +1,4 @@
-import { covers, hasEnded, isInForce } from '../model/access.ts';
+import { covers, hasEnded, isInForce } from '../model/judge-use.ts';
 import type { AccessGrant, Application } from '../model/access.ts';
 import { currentHost } from '../model/holder.ts';
 import type { ProjectView } from '../protocol/access-routes.ts';

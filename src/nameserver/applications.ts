@@ -1,4 +1,5 @@
-import { applicationRecord, grantRecord, hasEnded } from '../model/access.ts';
+import { applicationRecord, grantRecord } from '../model/access.ts';
+import { hasEnded } from '../model/judge-use.ts';
 import type { Application } from '../model/access.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { judgeUse } from '../model/access.ts';
+import { judgeUse } from '../model/judge-use.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';

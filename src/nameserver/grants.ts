@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { applicationRecord, covers, grantRecord, hasEnded } from '../model/access.ts';
+import { applicationRecord, grantRecord } from '../model/access.ts';
+import { covers, hasEnded } from '../model/judge-use.ts';
 import type { AccessGrant, Application } from '../model/access.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { newIdentifier } from '../model/identifiers.ts';

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { applicationRecord, grantRecord, judgeUse } from '../model/access.ts';
+import { applicationRecord, grantRecord } from '../model/access.ts';
+import { judgeUse } from '../model/judge-use.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { currentHost } from '../model/holder.ts';
 import type { Volume } from '../model/records.ts';

@@ -1,5 +1,6 @@
-import { covers, isInForce, judgeUse } from '../model/access.ts';
-import type { AccessGrant, AccessMode, Application, Project, RevocationPolicy, UseRequest, Verdict } from '../model/access.ts';
+import { covers, isInForce, judgeUse } from '../model/judge-use.ts';
+import type { AccessGrant, AccessMode, Application, Project, RevocationPolicy } from '../model/access.ts';
+import type { UseRequest, Verdict } from '../model/judge-use.ts';
 
 /** What is known of a container's wish, and of who makes it. */
 export interface ContainerFacts {

@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { emptyLog, followChain } from '../../model/audit.ts';
 import type { AuditEntry, AuditHead } from '../../model/audit.ts';
 import { SupercargoError } from '../../model/errors.ts';
 import type { CheckpointView } from '../../protocol/audit-routes.ts';
@@ -104,6 +103,7 @@ async function allCheckpoints(api: Api): Promise<Checkpoints> {
 
 /** @throws stream-corrupt that names the first entry or checkpoint that does not fit */
 async function follow(cli: Cli, api: Api, { items, authorities }: Checkpoints): Promise<AuditHead> {
+  const { emptyLog, followChain } = await import('../../model/audit.ts');
   let head: AuditHead | null = null;
   const pending = new Map(items.map((checkpoint) => [checkpoint.sequence, checkpoint]));
   for await (const entry of allEntries(api)) {

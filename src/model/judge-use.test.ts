@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { judgeUse, unlimitedQuota } from './access.ts';
-import type { AccessGrant, Application, Project, UseRequest } from './access.ts';
+import { unlimitedQuota } from './access.ts';
+import { judgeUse } from './judge-use.ts';
+import type { AccessGrant, Application, Project } from './access.ts';
+import type { UseRequest } from './judge-use.ts';
 import { newIdentifier } from './identifiers.ts';
 
 const time = (hour: number): string => new Date(Date.UTC(2026, 0, 1, hour)).toISOString();
