@@ -83,8 +83,8 @@ async function expectSucceeded(volume: string, before: Writer, after: Writer): P
 }
 
 describe('the host of a writer is cut off', () => {
-  // After so many more records: the cuts fall at different places of an interval.
-  test.each([0, 40, 130, 250])('another gets its volumes when nothing can be written on it any more, after %d records', async (more) => {
+  // After so many more records: the cuts fall at different places of an interval. At random ones: swarm-cuts.
+  test.each([0, 130])('another gets its volumes when nothing can be written on it any more, after %d records', async (more) => {
     const written = await Promise.all(Array.from({ length: volumesAtOnce }, () => writtenVolume('safe')));
     const { writer: first } = written[0]!;
     const before = (await first.outcome()).acknowledged.length;
