@@ -105,6 +105,7 @@ describe('a role', () => {
     ['looks at volumes', (calls) => calls.listVolumes({}), 'viewer'],
     ['makes a volume', (calls) => calls.createVolume({ body: { name: 'mine' } }), 'operator'],
     ['makes an application', (calls) => calls.createApplication({ body: { project: 'shop', name: 'web', privileged: false } }), 'operator'],
+    ['makes a privileged application', (calls) => calls.createApplication({ body: { project: 'shop', name: 'root', privileged: true } }), 'admin'],
     ['reads the audit log', (calls) => calls.listAudit({ query: { after: 0, limit: 1 } }), 'operator'],
     ['invites a host', (calls) => calls.createInvite({ body: { lifetimeMilliseconds: 1000 } }), 'admin'],
     ['makes a user', (calls) => calls.createUser({ body: { name: 'ben', role: 'viewer', project: null } }), 'admin'],
