@@ -91,8 +91,13 @@ export class AuditSpool implements AuditSink {
 
   #nextDecision(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      this.#wake = resolve;
-      signal.addEventListener('abort', () => resolve(), { once: true });
+      // Taken off again: the signal lives as long as the agent, and decisions are many.
+      const wake = (): void => {
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      this.#wake = wake;
+      signal.addEventListener('abort', wake);
     });
   }
 }
