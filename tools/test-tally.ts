@@ -4,7 +4,14 @@ export interface VitestReport {
   numPassedTests: number;
   numFailedTests: number;
   numPendingTests: number;
-  testResults: { status: string; assertionResults: { status: string }[] }[];
+  testResults: FileResult[];
+}
+
+interface FileResult {
+  name: string;
+  status: string;
+  message?: string;
+  assertionResults: { status: string; fullName: string; failureMessages: string[] | null }[];
 }
 
 export interface Tally {
@@ -19,10 +26,7 @@ export interface Tally {
  */
 export function tally(report: VitestReport | null, exitCode: number | null): Tally {
   if (report === null) return { passed: 0, failed: 1, skipped: 0 };
-  const brokenFiles = report.testResults.filter(
-    ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((each) => each.status === 'failed'),
-  ).length;
-  const failed = report.numFailedTests + brokenFiles;
+  const failed = report.numFailedTests + report.testResults.filter(isBroken).length;
   const unexplained = failed === 0 && (exitCode !== 0 || !report.success || report.numPassedTests === 0);
   return { passed: report.numPassedTests, failed: unexplained ? 1 : failed, skipped: report.numPendingTests };
 }
@@ -32,4 +36,21 @@ export function sum(tallies: readonly Tally[]): Tally {
     (total, each) => ({ passed: total.passed + each.passed, failed: total.failed + each.failed, skipped: total.skipped + each.skipped }),
     { passed: 0, failed: 0, skipped: 0 },
   );
+}
+
+/** One line for each failure that has a name, so that the end of a long output says what to look for further up. */
+export function describeFailures(report: VitestReport | null): string[] {
+  return (report?.testResults ?? []).flatMap((file) => {
+    if (isBroken(file)) return [`${file.name}: ${firstLine(file.message)}`];
+    const failed = file.assertionResults.filter(({ status }) => status === 'failed');
+    return failed.map(({ fullName, failureMessages }) => `${file.name}: ${fullName}: ${firstLine(failureMessages?.[0])}`);
+  });
+}
+
+function isBroken({ status, assertionResults }: FileResult): boolean {
+  return status === 'failed' && !assertionResults.some((each) => each.status === 'failed');
+}
+
+function firstLine(message = ''): string {
+  return message.split('\n', 1)[0] ?? '';
 }

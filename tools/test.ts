@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runChecks, staticChecks } from './check.ts';
 import { projectFolder } from './project.ts';
-import { sum, tally } from './test-tally.ts';
+import { describeFailures, sum, tally } from './test-tally.ts';
 import type { Tally, VitestReport } from './test-tally.ts';
 
 /** Projects of vitest.config.ts, one after the other: two that use mounts and networks would only slow each other down. */
@@ -22,12 +22,13 @@ function prepareMachine(): boolean {
   return status === 0;
 }
 
-function runProject(project: string, scratch: string): Tally {
+function runProject(project: string, scratch: string): Tally & { failures: string[] } {
   heading(`Tests: ${project}`);
   const file = join(scratch, `${project}.json`);
   const parameters = ['run', '--project', project, '--reporter', 'default', '--reporter', 'json', '--outputFile.json', file];
   const { status } = spawnSync('vitest', parameters, { cwd: projectFolder, stdio: ['ignore', 'inherit', 'inherit'] });
-  return tally(readReport(file), status);
+  const report = readReport(file);
+  return { ...tally(report, status), failures: describeFailures(report) };
 }
 
 /** Null if vitest ended before it wrote one; it says why itself. */
@@ -54,6 +55,7 @@ async function main(): Promise<number> {
     const tallies = projects.map((project) => runProject(project, scratch));
     heading('Summary');
     for (const [index, project] of projects.entries()) process.stdout.write(`${project}: ${sentence(tallies[index])}\n`);
+    for (const failure of tallies.flatMap(({ failures }) => failures)) process.stdout.write(`failed: ${failure}\n`);
     if (failedChecks.length > 0) process.stdout.write(`failed checks, each counted as one failure: ${failedChecks.join(', ')}\n`);
     const total = sum([...tallies, { passed: 0, failed: failedChecks.length, skipped: 0 }]);
     process.stdout.write(`${sentence(total)}\n`);
