@@ -73,3 +73,12 @@ test('a power cut that loses the page cache of the holder loses nothing that was
   const kept = await recordsOn(h2, 'kept');
   expect(auto.filter(({ record }) => !kept.has(record))).toEqual([]);
 });
+
+test('a power cut right after a volume was made leaves a volume that can be used', async () => {
+  await cluster.createVolume(h2, 'fresh');
+  await waitUntil('h2 holds it', async () => (await cluster.volumeOn(h2, 'fresh'))?.grant?.startsWith('held') === true);
+  await h2.powerCut();
+  await cluster.boot(h2);
+  await cluster.connected();
+  expect((await cluster.inContainer(h2, 'fresh', 'echo here > /data/file; cat /data/file')).stdout).toBe('here\n');
+});

@@ -13,7 +13,7 @@ export class BtrfsCommands {
     this.#execute = run;
   }
 
-  /** Durable when it resolves: the kernel commits the transaction that makes a subvolume. */
+  /** Not durable when it resolves: since Linux 6.3 the kernel does not commit the transaction that makes a subvolume. */
   async createSubvolume(path: string): Promise<void> {
     await this.#btrfs('subvolume', 'create', path);
   }

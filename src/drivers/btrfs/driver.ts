@@ -6,6 +6,7 @@ import { identifierPattern } from '../../model/identifiers.ts';
 import { formatSize } from '../../model/size.ts';
 import type { DriverInfo, SnapshotReceiver, VolumeCopy, VolumeDriver } from '../../ports/driver.ts';
 import { execute } from '../../system/execute.ts';
+import { syncDirectory } from '../../system/files.ts';
 import { BtrfsCommands, poolFull } from './commands.ts';
 import type { Execute } from './commands.ts';
 import { PoolLayout, isSubvolume, namesIn, subvolumeName } from './layout.ts';
@@ -89,11 +90,14 @@ class BtrfsDriver implements VolumeDriver {
 
   async createLive(volume: string): Promise<void> {
     const path = this.#layout.live(volume);
-    if (await isSubvolume(path)) return;
-    await refuseWhenFull(this.#directory);
-    await mkdir(this.#layout.volume(volume), { recursive: true });
-    await this.#commands.createSubvolume(path);
-    await chmod(path, 0o755);
+    if (!(await isSubvolume(path))) {
+      await refuseWhenFull(this.#directory);
+      await mkdir(this.#layout.volume(volume), { recursive: true });
+      await this.#commands.createSubvolume(path);
+      await chmod(path, 0o755);
+    }
+    // In a subvolume that is younger than the last commit this commits, and writes out nothing of other volumes.
+    await syncDirectory(path);
   }
 
   async createLiveFrom(volume: string, snapshot: string): Promise<void> {
