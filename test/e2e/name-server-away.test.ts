@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Volume } from '../../src/model/records.ts';
+import { shortestSessionMilliseconds } from '../../src/protocol/protection-routes.ts';
 import type { WhereView } from '../../src/protocol/routes.ts';
 import type { Host } from '../../testbed/lab.ts';
 import { waitUntil } from '../../testbed/process.ts';
@@ -12,7 +13,7 @@ let h1: Host;
 let h2: Host;
 
 beforeAll(async () => {
-  cluster = await Cluster.start({ hosts: 2 });
+  cluster = await Cluster.start({ hosts: 2, environment: { all: { SUPERCARGO_SESSION: String(shortestSessionMilliseconds) } } });
   [h1, h2] = [cluster.host('h1'), cluster.host('h2')];
 });
 
@@ -20,9 +21,9 @@ afterAll(() => cluster?.[Symbol.asyncDispose]());
 
 /** A call of the plugin that has two seconds to be answered. */
 async function callInTime<Answer>(call: string, body: object): Promise<Answer> {
-  const target = ['--unix-socket', '/run/docker/plugins/supercargo.sock', `http://localhost/${call}`];
-  const { stdout } = await h2.run(['curl', '--silent', '--show-error', '--fail', '--max-time', '2', '--data', JSON.stringify(body), ...target]);
-  return JSON.parse(stdout) as Answer;
+  const { status, text } = await sendToPlugin(h2, { call, body, withinMilliseconds: 2000 });
+  expect(status, text).toBe(200);
+  return JSON.parse(text) as Answer;
 }
 
 async function lines(host: Host, container: string): Promise<number> {
@@ -34,22 +35,32 @@ async function goesOnWriting(host: Host, container: string): Promise<void> {
   await waitUntil(`${container} goes on writing`, async () => (await lines(host, container)) > before);
 }
 
+async function isRunning(host: Host, container: string): Promise<boolean> {
+  return (await host.docker('inspect', '--format', '{{.State.Running}}', container)).stdout === 'true\n';
+}
+
 const writingScript = 'while :; do echo alive >> /data/log; usleep 20000; done';
 
 describe('while the name server is away', () => {
+  const volumes = ['elsewhere', 'idle', 'leased', 'restarting', 'running'];
+
   beforeAll(async () => {
     for (const name of ['running', 'restarting', 'idle']) await cluster.createVolume(h2, name);
     await cluster.createVolume(h1, 'elsewhere');
     await cluster.inContainer(h1, 'elsewhere', 'echo on h1 > /data/file');
     await cluster.inContainer(h2, 'idle', 'echo on h2 > /data/file');
-    await cluster.startContainer(h2, 'running', 'running', writingScript);
+    await cluster.run(h1, 'class', 'set', 'leased', '--failover', 'auto');
+    await cluster.createVolume(h2, 'leased', 'class=leased');
+    for (const name of ['running', 'leased']) await cluster.startContainer(h2, name, name, writingScript);
     await cluster.startContainer(h2, 'restarting', 'restarting', writingScript);
     await waitUntil('h2 knows all volumes', async () => (await h2.docker('volume', 'ls', '-q')).stdout.includes('elsewhere'));
     await cluster.killDaemon(h1);
     await waitUntil('h2 has noticed', async () => !(await cluster.status(h2)).nameServer.connected);
   });
 
-  it('running containers go on', async () => {
+  it('running containers go on, also when the lease is over that stops those of a class with automatic failover', async () => {
+    await goesOnWriting(h2, 'running');
+    await waitUntil('the lease is over', async () => !(await isRunning(h2, 'leased')));
     await goesOnWriting(h2, 'running');
   });
 
@@ -64,7 +75,7 @@ describe('while the name server is away', () => {
 
   it('list and inspect answer within two seconds, for volumes of other hosts as well', async () => {
     const { Volumes } = await callInTime<{ Volumes: { Name: string }[] }>('VolumeDriver.List', {});
-    expect(Volumes.map(({ Name }) => Name).sort()).toEqual(['elsewhere', 'idle', 'restarting', 'running']);
+    expect(Volumes.map(({ Name }) => Name).sort()).toEqual(volumes);
     for (const [name, host] of [
       ['running', 'h2'],
       ['elsewhere', 'h1'],
@@ -72,7 +83,7 @@ describe('while the name server is away', () => {
       const { Volume } = await callInTime<{ Volume: { Name: string; Status: object } }>('VolumeDriver.Get', { Name: name });
       expect(Volume).toMatchObject({ Name: name, Status: { host, note: 'as of the last contact with the name server' } });
     }
-    expect((await h2.docker('volume', 'ls', '-q')).stdout.trim().split('\n').sort()).toEqual(['elsewhere', 'idle', 'restarting', 'running']);
+    expect((await h2.docker('volume', 'ls', '-q')).stdout.trim().split('\n').sort()).toEqual(volumes);
     expect((await h2.docker('volume', 'inspect', 'elsewhere')).stdout).toContain('"Driver": "supercargo"');
   });
 
@@ -94,7 +105,7 @@ describe('while the name server is away', () => {
     await cluster.run(h2, 'volume', 'move', 'idle', '--to', 'h1');
     expect((await cluster.inContainer(h1, 'idle', 'cat /data/file')).stdout).toBe('on h2\nmore\n');
     expect(await cluster.json<WhereView>(h2, 'where', 'running')).toMatchObject({ host: 'h2', epoch: 1 });
-    await h2.docker('rm', '-f', 'running', 'restarting');
+    await h2.docker('rm', '-f', 'running', 'restarting', 'leased');
   });
 });
 

@@ -22,6 +22,8 @@ beforeAll(async () => {
 
 afterAll(() => cluster?.[Symbol.asyncDispose]());
 
+/** Who wants a volume that is in use is told so at once, whatever he asks with. */
+const refusedWithinMilliseconds = 5000;
 const countingScript = 'i=0; while :; do i=$((i+1)); echo $i >> /data/count; usleep 10000; done';
 
 const inspect = async (volume: string): Promise<Volume> => (await cluster.json<{ volume: Volume }>(h1, 'volume', 'inspect', volume)).volume;
@@ -67,6 +69,9 @@ it('refuses a volume that a container elsewhere uses, says who and where, and gi
     expect(refused.exitCode).toBe(125);
     expect(refused.stderr).toContain('Volume "data" is in use on h1 by container holder.');
     expect(refused.stderr).toContain('Stop it on h1');
+    await undisturbed(before);
+    const inTime = await mountThroughPlugin(h2, 'data', 'in-time', refusedWithinMilliseconds);
+    expect(inTime).toEqual({ refusal: expect.stringContaining('Volume "data" is in use on h1 by container holder.') });
     await undisturbed(before);
     await goesOnWriting(h1, 'holder');
   }

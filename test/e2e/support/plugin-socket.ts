@@ -12,12 +12,18 @@ export interface PluginMessage {
   /** Sent as it is if it is a text or undefined (no body), as JSON otherwise. */
   body?: unknown;
   headers?: Record<string, string>;
+  /** The call fails if it takes longer; default: as long as an engine waits. Milliseconds. */
+  withinMilliseconds?: number;
 }
 
 const pluginSocket = '/run/docker/plugins/supercargo.sock';
+const engineWaitsMilliseconds = 120_000;
 
 /** Speaks to a host's volume plugin as an engine does: no Content-Type, one connection a call. */
-export function sendToPlugin(host: Host, { call, body, headers = {} }: PluginMessage): Promise<PluginAnswer> {
+export function sendToPlugin(
+  host: Host,
+  { call, body, headers = {}, withinMilliseconds = engineWaitsMilliseconds }: PluginMessage,
+): Promise<PluginAnswer> {
   const text = typeof body === 'string' || body === undefined ? body : JSON.stringify(body);
   return new Promise((resolve, reject) => {
     const outgoing = request(
@@ -26,6 +32,7 @@ export function sendToPlugin(host: Host, { call, body, headers = {} }: PluginMes
         method: 'POST',
         path: `/${call}`,
         agent: false,
+        signal: AbortSignal.timeout(withinMilliseconds),
         headers: { accept: 'application/vnd.docker.plugins.v1.2+json', ...headers },
       },
       (response) => {
@@ -41,8 +48,13 @@ export function sendToPlugin(host: Host, { call, body, headers = {} }: PluginMes
 }
 
 /** The mount point, or the plugin's refusal. */
-export async function mountThroughPlugin(host: Host, volume: string, session: string): Promise<{ mountPoint: string } | { refusal: string }> {
-  const { status, text } = await sendToPlugin(host, { call: 'VolumeDriver.Mount', body: { Name: volume, ID: session } });
+export async function mountThroughPlugin(
+  host: Host,
+  volume: string,
+  session: string,
+  withinMilliseconds = engineWaitsMilliseconds,
+): Promise<{ mountPoint: string } | { refusal: string }> {
+  const { status, text } = await sendToPlugin(host, { call: 'VolumeDriver.Mount', body: { Name: volume, ID: session }, withinMilliseconds });
   const document = JSON.parse(text) as { Mountpoint?: string; Err: string };
   if (status !== 200) return { refusal: document.Err };
   if (document.Mountpoint === undefined || document.Mountpoint === '') throw new Error(`a mount was answered without a mount point: ${text}`);
