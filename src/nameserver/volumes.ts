@@ -21,7 +21,7 @@ import { admitVolume } from './quotas.ts';
 import { awaitRemoval } from './removal.ts';
 import { requireRestored } from './restore.ts';
 import { keys } from './keys.ts';
-import { requireReach } from './reach.ts';
+import { hintFor, isThereFor, requireReach } from './reach.ts';
 import type { Transaction } from './repository.ts';
 import { forgetKeys, makeKeys } from './volume-keys.ts';
 
@@ -156,7 +156,12 @@ async function createVolume(context: NameServerContext, body: CreateBody, reques
     const project = await projectOf(transaction, body, origin);
     const volumeClassRecord = await findClass(transaction, body.class ?? origin?.volume.class ?? defaultClassName);
     const existing = await transaction.get(keys.volumeName(name), nameEntry);
-    if (existing !== undefined) return sameVolume(await findVolume(transaction, existing.id), { body, origin, project });
+    if (existing !== undefined) {
+      const found = await findVolume(transaction, existing.id);
+      if (request.host !== null && !(await isThereFor(context, transaction, found, request.host)))
+        throw await nameTaken(transaction, name, request.host);
+      return sameVolume(found, { body, origin, project });
+    }
     // An image is as large as it was made.
     const sizeBytes = origin !== null && origin.volume.encryption !== null ? origin.volume.sizeBytes : checkSize(volumeClassRecord, body.sizeBytes);
     const host = await placeOf(transaction, body, origin, request.host);
@@ -271,6 +276,13 @@ function sameVolume(existing: Volume, { body, origin, project }: { body: CreateB
     });
   }
   return existing;
+}
+
+/** Names are of one space, so this much a host learns of a volume that it is not told of. */
+async function nameTaken(transaction: Transaction, name: string, host: string): Promise<SupercargoError> {
+  return new SupercargoError('already-exists', `The name "${name}" is taken, by a volume that does not come to this host.`, {
+    hint: `Use another name. ${hintFor(await hostName(transaction, host))}`,
+  });
 }
 
 async function removeVolume(context: NameServerContext, word: string, request: RequestContext): Promise<void> {
