@@ -149,7 +149,8 @@ export async function pictureOf({ store, clock }: NameServerContext, host: strin
 /** Whether what happened concerns something that the host is told of. Events have names only, and a name may have been another volume's before. */
 export function tellsOfKnown({ volumes, hosts }: HostPicture, { type, subject, time }: ClusterEvent): boolean {
   const [kind] = type.split('.');
-  if (kind === 'volume' || kind === 'move') return [...volumes.values()].some(({ name, createdAt }) => name === subject && createdAt <= time);
+  if (kind === 'volume' || kind === 'move' || kind === 'replica')
+    return [...volumes.values()].some(({ name, createdAt }) => name === subject && createdAt <= time);
   return kind === 'host' && [...hosts.values()].some(({ name }) => name === subject);
 }
 

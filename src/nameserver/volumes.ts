@@ -23,6 +23,7 @@ import { requireRestored } from './restore.ts';
 import { keys } from './keys.ts';
 import { hintFor, isThereFor, requireReach } from './reach.ts';
 import type { Transaction } from './repository.ts';
+import { callingUser } from './users.ts';
 import { forgetKeys, makeKeys } from './volume-keys.ts';
 
 type VolumeRoutes =
@@ -158,8 +159,7 @@ async function createVolume(context: NameServerContext, body: CreateBody, reques
     const existing = await transaction.get(keys.volumeName(name), nameEntry);
     if (existing !== undefined) {
       const found = await findVolume(transaction, existing.id);
-      if (request.host !== null && !(await isThereFor(context, transaction, found, request.host)))
-        throw await nameTaken(transaction, name, request.host);
+      await requireSeen(context, transaction, found, request);
       return sameVolume(found, { body, origin, project });
     }
     // An image is as large as it was made.
@@ -278,11 +278,21 @@ function sameVolume(existing: Volume, { body, origin, project }: { body: CreateB
   return existing;
 }
 
-/** Names are of one space, so this much a host learns of a volume that it is not told of. */
-async function nameTaken(transaction: Transaction, name: string, host: string): Promise<SupercargoError> {
-  return new SupercargoError('already-exists', `The name "${name}" is taken, by a volume that does not come to this host.`, {
-    hint: `Use another name. ${hintFor(await hostName(transaction, host))}`,
-  });
+/**
+ * Names are of one space, so this much is learned of a volume that the caller is not told of.
+ * @throws already-exists
+ */
+async function requireSeen(context: NameServerContext, transaction: Transaction, volume: Volume, request: RequestContext): Promise<void> {
+  const { host, user } = request;
+  if (host !== null) {
+    if (await isThereFor(context, transaction, volume, host)) return;
+    throw new SupercargoError('already-exists', `The name "${volume.name}" is taken, by a volume that does not come to this host.`, {
+      hint: `Use another name. ${hintFor(await hostName(transaction, host))}`,
+    });
+  }
+  const project = user === undefined ? null : (await callingUser(context, request)).project;
+  if (project === null || project === volume.project) return;
+  throw new SupercargoError('already-exists', `The name "${volume.name}" is taken, by a volume of another project.`, { hint: 'Use another name.' });
 }
 
 async function removeVolume(context: NameServerContext, word: string, request: RequestContext): Promise<void> {
