@@ -151,7 +151,9 @@ describe('a container that is made', () => {
     ['with powers', { powers: ['is privileged'] }, 'may not be privileged'],
     ['with a new volume of the project', { volumes: [{ name: null, mode: 'read-write', fresh: { project: 'shop' } }] }, 'has no grant'],
   ])('%s is refused', async (_, change, reason) => {
-    await expect(gate.create('one', { ...wish, ...change })).rejects.toMatchObject({ code: 'forbidden', message: expect.stringContaining(reason) });
+    const made = gate.create('one', { ...wish, ...change }).catch((error: unknown) => error);
+    await clock.advance(2000);
+    expect(await made).toMatchObject({ code: 'forbidden', message: expect.stringContaining(reason) });
     expect(state.admissions.forVolume('orders')).toEqual([]);
     expect(audit.map(({ verdict }) => verdict)).toEqual(reason.includes('judged') ? [] : ['deny']);
     expect(JSON.stringify(audit)).not.toMatch(/good|forged/);
@@ -162,6 +164,16 @@ describe('a container that is made', () => {
     expect(attempts.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
     await reopen();
     await expect(gate.create('three', wish)).rejects.toThrow('was used before');
+  });
+
+  it('may show its pass before this host has heard of its application', async () => {
+    await records({ applications: [], grants: [] });
+    const made = gate.create('one', wish);
+    await clock.advance(1000);
+    await records();
+    await clock.advance(1000);
+    await made;
+    expect(state.admissions.forVolume('orders')).toHaveLength(1);
   });
 
   it('gives the pass back if the engine did not make it', async () => {

@@ -13,6 +13,8 @@ const hints = {
   pass: 'Show a pass: docker run --label-file <(supercargo app pass PROJECT/NAME) …',
   grant: 'An operator grants it: supercargo grant …',
 };
+/** A pass may be here before the stream has told of its application, which is then on its way. Milliseconds. */
+const newsMilliseconds = { most: 2000, look: 20 };
 /** A volume that is yet to be made has no identifier: only a grant for all volumes of the project reaches it. */
 const unmade = '';
 
@@ -67,11 +69,19 @@ type Wish = Omit<ContainerWish, 'pass'>;
 /** @throws forbidden */
 async function verified(context: AgentContext, wish: Wish, pass: string): Promise<ContainerPass> {
   try {
-    return await context.verifyPass(pass, now(context));
+    const bearer = await context.verifyPass(pass, now(context));
+    await heardOf(context, bearer);
+    return bearer;
   } catch (error) {
     record(context, 'a new container', wish, null, 'deny', toSupercargoError(error).message);
     throw error;
   }
+}
+
+/** Hosts are told of an application only once it was given a pass for them. */
+async function heardOf({ state, clock }: AgentContext, { application }: Bearer): Promise<void> {
+  const end = clock.monotonicMilliseconds() + newsMilliseconds.most;
+  while (state.access.application(application) === undefined && clock.monotonicMilliseconds() < end) await clock.sleep(newsMilliseconds.look);
 }
 
 async function factsOf(context: AgentContext, { volumes, paths, powers }: Wish, applicationId: string | null): Promise<ContainerFacts> {

@@ -4,6 +4,7 @@ import { SupercargoError } from '../model/errors.ts';
 import { routes } from '../protocol/routes.ts';
 import type { Routes } from '../protocol/routes.ts';
 import type { Handlers, RequestContext } from '../protocol/server.ts';
+import { requireKnown, toldToHost } from './host-access.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './keys.ts';
 import { requireRight, visibleTo } from './user-access.ts';
@@ -39,7 +40,9 @@ function admitToCall(context: NameServerContext, route: keyof Routes, call: Call
       const user = await requireRight(context, route, input, request);
       return visibleTo(context, user, route, await call(input, request));
     }
-    return call(input, request);
+    if (request.host === null) return call(input, request);
+    await requireKnown(context, route, input, request.host);
+    return toldToHost(context, route, await call(input, request), request.host);
   };
 }
 
@@ -62,6 +65,7 @@ function admitToStream(context: NameServerContext, route: keyof Routes, stream: 
     if (entries.length === 0) throw removed();
     if (request.user !== undefined) await requireRight(context, route, input, request);
     await refuseDenied(context, request);
+    if (request.host !== null) await requireKnown(context, route, input, request.host);
     const end = new AbortController();
     const signal = AbortSignal.any([request.signal, end.signal]);
     const watching = hasChanged(store.watch(key, revision, signal), key, request).then((changed) => {

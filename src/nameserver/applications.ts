@@ -123,7 +123,7 @@ async function createPass(
   const actor = await actorName(context, request);
   const pass = await issuer.signPass({ pass: id, application: application.id, host: host.id, uses, expires });
   await repository.transact(async (transaction) => {
-    if (request.host === null) recordAdmission(transaction, host.id, application.id, expires);
+    await recordAdmission(transaction, host.id, application.id, request.host === null ? expires : 0);
     const times = uses === 'once' ? 'for one container' : 'for any number of containers';
     transaction.record('pass.created', title, actor, `Pass ${id} of "${title}" was made, ${times} on ${host.name} until ${expiresAt}.`);
   });

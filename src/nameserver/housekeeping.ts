@@ -7,6 +7,7 @@ import { pruneDenials } from './deny-list.ts';
 import { pruneGrants } from './grants.ts';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
+import { pruneAdmissions } from './reach.ts';
 import { refusalMilliseconds } from './refusals.ts';
 import { keys } from './keys.ts';
 
@@ -19,7 +20,7 @@ const retryMilliseconds = 2000;
 
 /** Runs beside the handlers until the signal fires: notices hosts that went away, prunes old records. A full disk, say, only delays it. */
 export async function runHousekeeping(context: NameServerContext, signal: AbortSignal): Promise<void> {
-  const prunings = [pruneMoves, pruneDenials, pruneGrants].map((prune) => repeatedly(pruneIntervalMilliseconds, prune));
+  const prunings = [pruneMoves, pruneDenials, pruneGrants, pruneAdmissions].map((prune) => repeatedly(pruneIntervalMilliseconds, prune));
   const watching = [
     repeatedly(rotationIntervalMilliseconds, takeSteps),
     repeatedly(checkpointMilliseconds, makeCheckpoint),

@@ -18,10 +18,12 @@ export const keys = {
   grants: 'state/grants/',
   denial: (id: string) => `state/denials/${id}`,
   denials: 'state/denials/',
+  /** Not told to anybody, but what is told to hosts changes with it. */
+  admission: (host: string, application: string) => `state/admissions/${host}/${application}`,
+  admissionsOf: (host: string) => `state/admissions/${host}/`,
+  admissions: 'state/admissions/',
   certificate: (host: string) => `certificates/${host}`,
   trust: (host: string) => `trust/${host}`,
-  admission: (host: string, application: string) => `admissions/${host}/${application}`,
-  admissions: (host: string) => `admissions/${host}/`,
   /** Not watched: what agents are told never holds a key. */
   volumeKeys: (id: string) => `keys/${id}`,
   hostName: (name: string) => `names/hosts/${name}`,

@@ -11,7 +11,7 @@ import type { Host, Move, Volume } from '../model/records.ts';
 import { keys } from './keys.ts';
 
 /** What both the repository and a transaction can do: read a record. */
-interface Reader {
+export interface Reader {
   get<Schema extends z.ZodType>(key: string, schema: Schema): Promise<z.output<Schema> | undefined>;
 }
 

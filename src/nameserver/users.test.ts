@@ -177,6 +177,8 @@ describe('an operator of one project', () => {
   it('makes volumes in its project, and nowhere else', async () => {
     expect(await as(ben).createVolume({ body: { name: 'mine', project: 'shop' } })).toMatchObject({ name: 'mine' });
     await expect(as(ben).createVolume({ body: { name: 'theirs', project: 'bank' } })).rejects.toMatchObject({ code: 'not-found' });
+    const taken = { code: 'already-exists', message: 'The name "accounts" is taken, by a volume of another project.' };
+    await expect(as(ben).createVolume({ body: { name: 'accounts', project: 'shop', sizeBytes: 1 } })).rejects.toMatchObject(taken);
     await expect(as(ben).createVolume({ body: { name: 'open' } })).rejects.toMatchObject({ code: 'not-found' });
   });
 

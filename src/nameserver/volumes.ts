@@ -21,8 +21,9 @@ import { admitVolume } from './quotas.ts';
 import { awaitRemoval } from './removal.ts';
 import { requireRestored } from './restore.ts';
 import { keys } from './keys.ts';
-import { requireReach } from './reach.ts';
+import { hintFor, isThereFor, requireReach } from './reach.ts';
 import type { Transaction } from './repository.ts';
+import { callingUser } from './users.ts';
 import { forgetKeys, makeKeys } from './volume-keys.ts';
 
 type VolumeRoutes =
@@ -156,7 +157,11 @@ async function createVolume(context: NameServerContext, body: CreateBody, reques
     const project = await projectOf(transaction, body, origin);
     const volumeClassRecord = await findClass(transaction, body.class ?? origin?.volume.class ?? defaultClassName);
     const existing = await transaction.get(keys.volumeName(name), nameEntry);
-    if (existing !== undefined) return sameVolume(await findVolume(transaction, existing.id), { body, origin, project });
+    if (existing !== undefined) {
+      const found = await findVolume(transaction, existing.id);
+      await requireSeen(context, transaction, found, request);
+      return sameVolume(found, { body, origin, project });
+    }
     // An image is as large as it was made.
     const sizeBytes = origin !== null && origin.volume.encryption !== null ? origin.volume.sizeBytes : checkSize(volumeClassRecord, body.sizeBytes);
     const host = await placeOf(transaction, body, origin, request.host);
@@ -271,6 +276,23 @@ function sameVolume(existing: Volume, { body, origin, project }: { body: CreateB
     });
   }
   return existing;
+}
+
+/**
+ * Names are of one space, so this much is learned of a volume that the caller is not told of.
+ * @throws already-exists
+ */
+async function requireSeen(context: NameServerContext, transaction: Transaction, volume: Volume, request: RequestContext): Promise<void> {
+  const { host, user } = request;
+  if (host !== null) {
+    if (await isThereFor(context, transaction, volume, host)) return;
+    throw new SupercargoError('already-exists', `The name "${volume.name}" is taken, by a volume that does not come to this host.`, {
+      hint: `Use another name. ${hintFor(await hostName(transaction, host))}`,
+    });
+  }
+  const project = user === undefined ? null : (await callingUser(context, request)).project;
+  if (project === null || project === volume.project) return;
+  throw new SupercargoError('already-exists', `The name "${volume.name}" is taken, by a volume of another project.`, { hint: 'Use another name.' });
 }
 
 async function removeVolume(context: NameServerContext, word: string, request: RequestContext): Promise<void> {

@@ -39,7 +39,8 @@ async function next<Item>(iterator: AsyncIterator<Item>): Promise<Item> {
 }
 
 describe('a watch', () => {
-  const watch = (): AsyncIterator<WatchMessage> => server.as(h1, { signal: client.signal }).watch({})[Symbol.asyncIterator]();
+  const watch = (reader: string | null = h1): AsyncIterator<WatchMessage> =>
+    server.as(reader, { signal: client.signal }).watch({})[Symbol.asyncIterator]();
 
   it('begins with the whole state, then tells every change in order', async () => {
     await create('one');
@@ -62,8 +63,8 @@ describe('a watch', () => {
     ]);
   });
 
-  it('tells who may use what', async () => {
-    const stream = watch();
+  it('tells people who may use what', async () => {
+    const stream = watch(null);
     expect(await next(stream)).toMatchObject({ projects: [{ name: 'default', requireGrants: false }], applications: [], grants: [], denials: [] });
     const { repository } = server.context;
     const at = repository.now();
@@ -84,7 +85,7 @@ describe('a watch', () => {
     expect(messages).toContainEqual({ type: 'application', revision, id: application.id, application });
     expect(messages).toContainEqual({ type: 'grant', revision, id: grant.id, grant });
     expect(messages).toContainEqual({ type: 'denial', revision, id: denial.id, denial });
-    expect(await next(watch())).toMatchObject({ projects: [project], applications: [application], grants: [grant], denials: [denial] });
+    expect(await next(watch(null))).toMatchObject({ projects: [project], applications: [application], grants: [grant], denials: [denial] });
     await repository.transact(async (transaction) => transaction.delete(keys.grant(grant.id)));
     expect(await next(stream)).toMatchObject({ type: 'grant', id: grant.id, grant: null });
   });

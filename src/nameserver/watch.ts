@@ -1,77 +1,106 @@
-import { applicationRecord, denialRecord, grantRecord, projectRecord } from '../model/access.ts';
-import { moveRecord, hostRecord, volumeRecord } from '../model/records.ts';
-import type { z } from 'zod';
 import type { Clock } from '../ports/clock.ts';
 import type { StoreEvent } from '../ports/store.ts';
 import type { Routes, WatchMessage } from '../protocol/routes.ts';
 import type { Handlers } from '../protocol/server.ts';
+import { HostPicture } from './host-picture.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './keys.ts';
-import { hostViewOf } from './hosts.ts';
+import { StateRecords } from './state-records.ts';
+import type { Touched } from './state-records.ts';
 
 /** How long a stream may be silent, in milliseconds: its reader then knows that the connection is dead. */
 const aliveIntervalMilliseconds = 3000;
 
 export function watchHandlers(context: NameServerContext): Pick<Handlers<Routes>, 'watch'> {
   return {
-    watch: (_, { signal }) => {
-      let last = 0;
-      async function* follow(): AsyncGenerator<WatchMessage> {
-        const reset = await wholeState(context);
-        last = reset.revision;
-        yield reset;
-        for await (const changes of context.store.watch(keys.state, reset.revision, signal)) {
-          for (const change of changes) {
-            const message = await toMessage(context, change);
-            last = change.revision;
-            if (message !== undefined) yield message;
-          }
-        }
-      }
-      return withHeartbeat(follow(), (): WatchMessage => ({ type: 'alive', revision: last }), context.clock, signal);
+    watch: (_, { host, signal }) => {
+      const noted = { last: 0 };
+      const stream = host === null ? followAll(context, noted, signal) : followAs(context, host, noted, signal);
+      return withHeartbeat(stream, (): WatchMessage => ({ type: 'alive', revision: noted.last }), context.clock, signal);
     },
   };
 }
 
-async function wholeState({ store }: NameServerContext): Promise<WatchMessage & { type: 'reset' }> {
+/** The whole state and every change of it, for people. @param noted the last revision that was told of */
+async function* followAll({ store }: NameServerContext, noted: { last: number }, signal: AbortSignal): AsyncGenerator<WatchMessage> {
   const { entries, revision } = await store.list(keys.state);
-  const of = <Schema extends z.ZodType>(prefix: string, schema: Schema): z.output<Schema>[] =>
-    entries.filter((entry) => entry.key.startsWith(prefix)).map((entry) => schema.parse(entry.value));
-  const sessions = new Set(entries.map((entry) => entry.key).filter((key) => key.startsWith(keys.sessions)));
+  const records = new StateRecords(entries);
+  noted.last = revision;
+  yield resetOf(records, revision);
+  for await (const changes of store.watch(keys.state, revision, signal)) {
+    for (const change of changes) {
+      const touched = records.take(change);
+      noted.last = change.revision;
+      const message = touched && toMessage(records, touched, change.revision);
+      if (message !== undefined) yield message;
+    }
+  }
+}
+
+/** The same for a host: what it may know, and every change of that, also one by time alone. */
+async function* followAs(context: NameServerContext, host: string, noted: { last: number }, signal: AbortSignal): AsyncGenerator<WatchMessage> {
+  const { store, clock } = context;
+  const { entries, revision } = await store.list(keys.state);
+  const records = new StateRecords(entries);
+  const picture = new HostPicture(records, host, clock.wallMilliseconds());
+  noted.last = revision;
+  yield resetOf(picture, revision);
+  // What time alone changes is told at the next change or sign of silence.
+  for await (const changes of withHeartbeat(store.watch(keys.state, revision, signal), (): StoreEvent[] => [], clock, signal)) {
+    const touched = changes.flatMap((change) => records.take(change) ?? []);
+    noted.last = changes.at(-1)?.revision ?? noted.last;
+    const now = clock.wallMilliseconds();
+    if (touched.length > 0 || picture.isDue(now)) yield* picture.update(touched, noted.last, now);
+  }
+}
+
+function resetOf(told: Pick<StateRecords, PluralKind>, revision: number): WatchMessage {
+  const all = <Item>(items: ReadonlyMap<string, Item>): Item[] => [...items.values()];
   return {
     type: 'reset',
     revision,
-    volumes: of(keys.volumes, volumeRecord),
-    moves: of(keys.moves, moveRecord),
-    hosts: of(keys.hosts, hostRecord).map((host) => ({ ...host, status: sessions.has(keys.session(host.id)) ? 'up' : 'down' })),
-    projects: of(keys.projects, projectRecord),
-    applications: of(keys.applications, applicationRecord),
-    grants: of(keys.grants, grantRecord),
-    denials: of(keys.denials, denialRecord),
+    volumes: all(told.volumes),
+    moves: all(told.moves),
+    hosts: all(told.hosts),
+    projects: all(told.projects),
+    applications: all(told.applications),
+    grants: all(told.grants),
+    denials: all(told.denials),
   };
 }
 
-async function toMessage(context: NameServerContext, { key, value, revision }: StoreEvent): Promise<WatchMessage | undefined> {
-  const id = key.slice(key.lastIndexOf('/') + 1);
-  const present = <Schema extends z.ZodType>(schema: Schema): z.output<Schema> | null => (value === undefined ? null : schema.parse(value));
-  if (key.startsWith(keys.volumes)) return { type: 'volume', revision, id, volume: present(volumeRecord) };
-  if (key.startsWith(keys.moves)) return { type: 'move', revision, id, move: present(moveRecord) };
-  if (key.startsWith(keys.projects)) return { type: 'project', revision, id, project: present(projectRecord) };
-  if (key.startsWith(keys.applications)) return { type: 'application', revision, id, application: present(applicationRecord) };
-  if (key.startsWith(keys.grants)) return { type: 'grant', revision, id, grant: present(grantRecord) };
-  if (key.startsWith(keys.denials)) return { type: 'denial', revision, id, denial: present(denialRecord) };
-  const host = await context.repository.get(keys.host(id), hostRecord);
-  return { type: 'host', revision, id, host: host === undefined ? null : await hostViewOf(context, host) };
+type PluralKind = 'volumes' | 'moves' | 'hosts' | 'projects' | 'applications' | 'grants' | 'denials';
+
+function toMessage(records: StateRecords, { kind, id }: Touched, revision: number): WatchMessage | undefined {
+  switch (kind) {
+    case 'volume':
+      return { type: kind, revision, id, volume: records.volumes.get(id) ?? null };
+    case 'move':
+      return { type: kind, revision, id, move: records.moves.get(id) ?? null };
+    case 'host':
+      return { type: kind, revision, id, host: records.hosts.get(id) ?? null };
+    case 'project':
+      return { type: kind, revision, id, project: records.projects.get(id) ?? null };
+    case 'application':
+      return { type: kind, revision, id, application: records.applications.get(id) ?? null };
+    case 'grant':
+      return { type: kind, revision, id, grant: records.grants.get(id) ?? null };
+    case 'denial':
+      return { type: kind, revision, id, denial: records.denials.get(id) ?? null };
+    case 'admission':
+      return undefined;
+  }
 }
 
 /** Passes a stream on and puts a sign of life in wherever it is silent for too long. */
 export async function* withHeartbeat<Item, Beat>(
-  source: AsyncGenerator<Item>,
+  source: AsyncIterable<Item>,
   beat: () => Beat,
   clock: Clock,
   signal: AbortSignal,
 ): AsyncGenerator<Item | Beat> {
-  let pending = source.next();
+  const items = source[Symbol.asyncIterator]();
+  let pending = items.next();
   // A rejection is delivered by the await below; this keeps it from counting as unhandled while a beat is being waited for.
   pending.catch(() => undefined);
   while (!signal.aborted) {
@@ -88,7 +117,7 @@ export async function* withHeartbeat<Item, Beat>(
     }
     if (next.done) return;
     yield next.value;
-    pending = source.next();
+    pending = items.next();
     pending.catch(() => undefined);
   }
 }

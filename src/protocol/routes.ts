@@ -395,7 +395,7 @@ export const routes = defineRoutes({
   watch: {
     method: 'GET',
     path: '/v1/watch',
-    summary: 'The whole state, then every change of it, as JSON lines.',
+    summary: 'The whole state, then every change of it, as JSON lines; to a host, what concerns it.',
     callers: everyone,
     response: watchMessage,
     stream: true,

@@ -93,6 +93,30 @@ describe('before the engine asks us', () => {
   });
 });
 
+describe('a host that has no part in a volume', () => {
+  /** As whoever has its key: the agent's socket passes everything on under its certificate. */
+  const told = async (path: string): Promise<string> =>
+    (await h2.run(['curl', '-s', '--unix-socket', '/run/supercargo/agent.sock', `http://localhost/v1/${path}`])).stdout;
+
+  it('is told of none of it: neither by name nor in a list, of volumes, rights or events', async () => {
+    const lists = await Promise.all(['volumes', 'moves', 'projects', 'applications', 'grants', 'events?limit=1000'].map(told));
+    expect(lists.join()).toContain('open');
+    expect(lists.join()).not.toMatch(/orders|stock|shop/);
+    expect((await told('projects/shop')) + (await told('volumes/absent'))).toMatch(/not-found.*not-found/s);
+    const { stdout } = await h2.docker('volume', 'ls', '--format', '{{.Name}}');
+    expect(stdout.split('\n')).toContain('open');
+    expect(stdout).not.toMatch(/orders|stock/);
+  });
+
+  it('is told of it while an operator lets an application have it there', async () => {
+    await pass('web', { host: 'h2', lifetimeMilliseconds: 10_000 });
+    const listed = async (): Promise<boolean> => (await h2.docker('volume', 'ls', '--format', '{{.Name}}')).stdout.split('\n').includes('orders');
+    await waitUntil('h2 lists the volume', listed);
+    expect(JSON.parse((await h2.docker('volume', 'inspect', 'orders')).stdout)).toMatchObject([{ Driver: 'supercargo' }]);
+    await waitUntil('h2 has forgotten it', async () => !(await listed()));
+  });
+});
+
 describe('a container with a pass and a grant', () => {
   it('gets its volume, and again after it was stopped, without another pass', async () => {
     await waitUntil('the agent has seen that the engine asks', async () => {

@@ -180,6 +180,11 @@ export class SimulatedCluster {
     return this.#lines.map(({ at, who, level, message, details }) => `${at} ${who} ${level} ${message} ${JSON.stringify(details)}`);
   }
 
+  /** Writes a record past the name server, as none of its own would. */
+  async falsify(key: string, value: unknown): Promise<void> {
+    await this.resolve(this.#store.transact([], [{ put: key, value }]));
+  }
+
   async volume(name: string): Promise<Volume> {
     return this.resolve(this.operator.getVolume({ parameters: { volume: name } }));
   }
