@@ -13,6 +13,8 @@ export interface ClusterOptions {
   dockerArguments?: string[];
   /** Pools on disks of their own, of this size, whose page cache a power cut loses; then `rack` is a folder on xfs. */
   disks?: { size: string; rack: string };
+  /** Done when the hosts are up, before anything of ours runs on them. */
+  beforeStart?: (lab: Lab) => Promise<void>;
 }
 
 export interface DaemonStatus {
@@ -53,6 +55,7 @@ export class Cluster implements AsyncDisposable {
     try {
       const [first, ...others] = lab.hosts;
       if (first === undefined) throw new Error('a cluster has at least one host');
+      await options.beforeStart?.(lab);
       await cluster.up(first);
       for (const host of others) {
         const invitation = await cluster.run(first, 'invite');
