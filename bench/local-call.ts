@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 
 export interface Call {
-  method?: 'GET' | 'POST' | 'DELETE';
+  method?: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   path: string;
   body?: object;
 }
@@ -31,6 +31,8 @@ export function callSocket<Answer>(socketPath: string, { method = 'GET', path, b
 interface PluginAnswer {
   Err?: string;
   Mountpoint?: string;
+  Allow?: boolean;
+  Msg?: string;
 }
 
 /** The calls that a container engine makes on the plugin's socket. */
@@ -65,6 +67,12 @@ export class PluginSocket {
 
   remove(name: string): Promise<PluginAnswer> {
     return this.#call('/VolumeDriver.Remove', { Name: name });
+  }
+
+  /** What an engine asks before it does something, and tells after. @throws if it is refused */
+  async authorize(question: 'AuthZReq' | 'AuthZRes', document: object): Promise<void> {
+    const { Allow: allowed, Msg: message } = await this.#call(`/AuthZPlugin.${question}`, document);
+    if (allowed !== true) throw new Error(`${question}: ${message}`);
   }
 
   async #call(path: string, body: object): Promise<PluginAnswer> {

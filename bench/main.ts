@@ -1,8 +1,9 @@
-/** `npm run bench -- move|io|encryption|api|freeze|failover [--json] [--runs N] [--small] [--drop-caches]`: see README.md. */
+/** `npm run bench -- move|io|encryption|api|freeze|failover|replication|access [--json] [--runs N] [--small] [--drop-caches]`: see README.md. */
 import { parseArgs } from 'node:util';
 import { formatFigures } from './figure.ts';
 import type { Figure } from './figure.ts';
 import type { BenchOptions } from './lab.ts';
+import { measureAccess } from './access.ts';
 import { measureApi } from './api.ts';
 import { measureColdMove } from './cold-move.ts';
 import { measureEncryption } from './encryption.ts';
@@ -20,6 +21,7 @@ const benches: Readonly<Record<string, readonly ((options: BenchOptions) => Prom
   freeze: [measureFreeze],
   failover: [measureFailover],
   replication: [measureReplication],
+  access: [measureAccess],
   // For whoever works on one of them.
   'warm-move': [measureWarmMove],
   'cold-move': [measureColdMove],

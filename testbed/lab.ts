@@ -1,6 +1,7 @@
 /** A lab: several Docker hosts on this machine. Run as a program it is the `lab` command (see command.ts). */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import type { Capture } from './capture.ts';
 import { hostsWithCgroups, removeLabCgroups } from './cgroups.ts';
 import { Host } from './host.ts';
 import type { HostContext } from './host.ts';
@@ -97,6 +98,11 @@ export class Lab {
     // Hosts that boot in parallel share one build.
     this.#testImage ??= testImageTarball(this.rack);
     await importTestImage(host, await this.#testImage);
+  }
+
+  /** Records every packet between the hosts from now on, in a file of the rack; it goes with the lab. */
+  async capture(): Promise<Capture> {
+    return this.#network.capture(this.rack.path('packets.pcap'));
   }
 
   /** Powers every host off and deletes all disks; nothing of the lab stays on the machine. Can be repeated. */

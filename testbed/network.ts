@@ -1,6 +1,7 @@
 /** The lab's network: one bridge in a network namespace of its own, and a cable (veth pair) to each host. */
 import { spawn } from 'node:child_process';
 import { readlinkSync } from 'node:fs';
+import { Capture } from './capture.ts';
 import { isAlive, recordProcess, run, signal, waitUntil } from './process.ts';
 import type { ProcessRecord } from './process.ts';
 import type { Rack } from './rack.ts';
@@ -72,6 +73,11 @@ export class Network {
       const limit = ['rate', `${bytesPerSecond}bps`, 'burst', String(THROTTLE_BURST_BYTES), 'latency', THROTTLE_LATENCY];
       await run([...enter, 'replace', 'dev', device, 'root', 'tbf', ...limit]);
     }
+  }
+
+  /** Records every packet that passes the bridge from now on. */
+  async capture(file: string): Promise<Capture> {
+    return Capture.start(['nsenter', '--target', String(this.#pid()), '--net'], file);
   }
 
   /** Ends the namespace; the kernel takes bridge and cables with it. */

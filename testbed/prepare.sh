@@ -9,7 +9,7 @@ busybox:busybox-static      ip:iproute2                  tc:iproute2            
 setfattr:attr               setfacl:acl                  mkfs.ext4:e2fsprogs          unshare:util-linux
 nsenter:util-linux          setpriv:util-linux           losetup:mount                mkfs.xfs:xfsprogs
 curl:curl                   ps:procps                    iptables:iptables            fio:fio
-openssl:openssl             tar:tar                      find:findutils
+openssl:openssl             tar:tar                      find:findutils              tcpdump:tcpdump
 qemu-storage-daemon:qemu-system-common
 "
 

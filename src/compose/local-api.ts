@@ -1,17 +1,19 @@
 import { pipeline } from 'node:stream';
-import { text } from 'node:stream/consumers';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { toSupercargoError } from '../model/errors.ts';
 import { localRoutes } from '../protocol/local-routes.ts';
 import { problemMediaType, toProblem } from '../protocol/problem.ts';
 import type { Handlers } from '../protocol/server.ts';
 import { createServer } from '../protocol/server.ts';
+import { readText } from '../protocol/streams.ts';
 import type { Transport } from '../protocol/transport.ts';
 import { listenLocally } from './listeners.ts';
 
 const localPrefix = '/v1/local/';
 /** A removal takes as long as its holder needs to answer. Milliseconds. */
 const answerMilliseconds = 60_000;
+/** The name server takes no more either. */
+const maximumBodyBytes = 1024 * 1024;
 
 /** Root's door on a host: the agent's own status; everything else goes on to the name server in the host's name. */
 export async function listenForOperator(options: {
@@ -40,7 +42,7 @@ async function passOn(nameServer: Transport, request: IncomingMessage, response:
   const gone = new AbortController();
   response.once('close', () => gone.abort(new Error('the client went away')));
   try {
-    const body = await text(request);
+    const body = await readText(request, maximumBodyBytes);
     const ifMatch = request.headers['if-match'];
     const answer = await nameServer.request({
       method: request.method ?? 'GET',

@@ -1,6 +1,9 @@
 import { once } from 'node:events';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import tls from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { TransferServer } from '../agent/transfer-server.ts';
 import type { Denial } from '../model/access.ts';
@@ -107,6 +110,51 @@ describe.each(['host', 'certificate'] as const)('a %s that is denied', (subject)
     await closed;
     expect(await ask()).toBe(403);
     expect([other.destroyed, other.readyState]).toEqual([false, 'open']);
+  });
+});
+
+describe('a client that had a good connection, and kept its TLS session', () => {
+  /** What a server offers for going on later without a certificate. */
+  async function keepSessions(by: Credentials): Promise<Buffer[]> {
+    const socket = await enter(by);
+    const sessions: Buffer[] = [];
+    socket.on('session', (offered: Buffer) => sessions.push(offered));
+    const own = socket.getSession();
+    if (own !== undefined) sessions.push(own);
+    socket.write('GET /v1/peer/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+    expect(await text(socket)).toContain(' 200 ');
+    expect(sessions.length).toBeGreaterThan(0);
+    return sessions;
+  }
+
+  async function enter(by: Credentials, session?: Buffer): Promise<TLSSocket> {
+    const socket = tls.connect({ ...clientTlsOptions({ credentials: by, expectedIdentity: source }), host: '127.0.0.1', port, session });
+    sockets.push(socket);
+    socket.on('error', () => undefined);
+    await new Promise((resolve) => socket.once('secureConnect', resolve).once('close', resolve));
+    return socket;
+  }
+
+  /** @returns what it is answered with the session; nothing if it does not get past the handshake */
+  async function answerTo(by: Credentials, session: Buffer): Promise<string> {
+    const socket = await enter(by, session);
+    expect(socket.isSessionReused()).toBe(false);
+    socket.write('GET /v1/peer/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+    return text(socket).catch(() => '');
+  }
+
+  it('does not get past the handshake once its certificate has expired', async () => {
+    const brief = await cluster.credentialsFor(destination, { lifetimeMilliseconds: 2000 });
+    const sessions = await keepSessions(brief);
+    const { validToDate } = new X509Certificate(brief.certificatePem);
+    while (validToDate.getTime() >= Date.now()) await systemClock.sleep(50);
+    for (const session of sessions) expect(await answerTo(brief, session)).toBe('');
+  });
+
+  it.each(['host', 'certificate'] as const)('is refused once its %s is denied', async (subject) => {
+    const sessions = await keepSessions(credentials);
+    denied = [denial(subject, subject === 'host' ? destination.id : serialOf(credentials))];
+    for (const session of sessions) expect(await answerTo(credentials, session)).toContain(' 403 ');
   });
 });
 

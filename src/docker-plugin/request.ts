@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { SupercargoError } from '../model/errors.ts';
 import { checkName } from '../model/names.ts';
+import { readText } from '../protocol/streams.ts';
 
 /** What the engine asks to have authorized holds a request and its whole answer, in base64: a list of thousands of containers, say. */
 const maximumBodyBytes = { call: 1024 * 1024, authorization: 64 * 1024 * 1024 };
@@ -14,24 +15,8 @@ export type CallDocument = Record<string, unknown>;
  * @throws invalid-request if it is too long, or the client went away before its end
  */
 export function readBody(request: IncomingMessage): Promise<string> {
-  const limit = request.url?.startsWith('/AuthZPlugin.') === true ? maximumBodyBytes.authorization : maximumBodyBytes.call;
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    // What is too long is read to its end all the same, so that the client gets the answer rather than a broken pipe.
-    request.on('data', (chunk: Buffer) => {
-      length += chunk.length;
-      if (length <= limit) chunks.push(chunk);
-      else chunks.length = 0;
-    });
-    request.once('end', () => {
-      if (length <= limit) resolve(Buffer.concat(chunks).toString('utf8'));
-      else reject(new SupercargoError('invalid-request', `The request is longer than ${limit} bytes.`));
-    });
-    // After the end both change nothing, because the promise is settled.
-    request.once('error', reject);
-    request.once('close', () => reject(new SupercargoError('invalid-request', 'The connection was closed in the middle of a request.')));
-  });
+  const kind = request.url?.startsWith('/AuthZPlugin.') === true ? 'authorization' : 'call';
+  return readText(request, maximumBodyBytes[kind]);
 }
 
 /** @throws invalid-request if the text is neither empty nor `null` nor a JSON object */

@@ -9,7 +9,23 @@ import { identifier, timestamp } from './records.ts';
 export const revocationPolicy = z.enum(['now', 'graceful']);
 export type RevocationPolicy = z.infer<typeof revocationPolicy>;
 
-const revocation = z.object({ at: timestamp, actor: z.string(), reason: z.string(), policy: revocationPolicy });
+/** `admin` may do everything; `operator` what concerns volumes, applications and grants of its project; `viewer` looks at them. */
+export const userRole = z.enum(['admin', 'operator', 'viewer']);
+export type UserRole = z.infer<typeof userRole>;
+const roleRanks: Readonly<Record<UserRole, number>> = { viewer: 0, operator: 1, admin: 2 };
+
+/** Whether who has a role may do all that another may. */
+export function reachesAsFar(role: UserRole, other: UserRole): boolean {
+  return roleRanks[role] >= roleRanks[other];
+}
+
+const revocation = z.object({
+  at: timestamp,
+  actor: z.string(),
+  reason: z.string(),
+  policy: revocationPolicy,
+  role: userRole.optional().describe('Of whoever revoked; root on the host of the name server counts as admin, and so does nobody known.'),
+});
 export type Revocation = z.infer<typeof revocation>;
 
 const limit = z.int().nonnegative().nullable().describe('null is no limit.');
@@ -57,10 +73,6 @@ export const grantRecord = z.object({
   revocation: revocation.nullable(),
 });
 export type AccessGrant = z.infer<typeof grantRecord>;
-
-/** `admin` may do everything; `operator` what concerns volumes, applications and grants of its project; `viewer` looks at them. */
-export const userRole = z.enum(['admin', 'operator', 'viewer']);
-export type UserRole = z.infer<typeof userRole>;
 
 export const userRecord = z.object({
   id: identifier,

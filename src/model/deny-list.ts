@@ -24,10 +24,13 @@ function denialOf(denials: Iterable<Denial>, { host, user, certificate }: Bearer
 export function requireUndenied(denials: Iterable<Denial>, bearer: Bearer): void {
   const denial = denialOf(denials, bearer);
   if (denial === undefined) return;
-  const what = denial.subject;
-  throw new SupercargoError('forbidden', `This ${what} is denied since ${denial.at}: ${denial.reason}`, {
-    hint: 'If that was not meant: supercargo host readmit, or supercargo invite --host, on the host of the name server.',
-  });
+  throw new SupercargoError('forbidden', `This ${denial.subject} is denied since ${denial.at}: ${denial.reason}`, { hint: remedy(denial, bearer) });
+}
+
+function remedy({ subject }: Denial, { user }: Bearer): string {
+  if (subject === 'user') return 'Ask an administrator, who can make you anew (supercargo user add), and log in with what that prints.';
+  if (user !== undefined) return 'Ask an administrator for another login (supercargo user invite).';
+  return 'If that was not meant: supercargo host readmit, or supercargo invite --host, on the host of the name server.';
 }
 
 /** Serial numbers are written in many ways; the records have one. */

@@ -1,6 +1,7 @@
 import http from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { newIdentifier } from '../model/identifiers.ts';
+import { unprotected } from '../model/records.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
 import { accessRoutes } from '../protocol/access-routes.ts';
@@ -8,7 +9,7 @@ import type { CallerIdentity } from '../protocol/server.ts';
 import { createServer } from '../protocol/server.ts';
 import { routes } from '../protocol/routes.ts';
 import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
-import { TestNameServer } from './test-name-server.ts';
+import { TestNameServer, fixedMasterKeys } from './test-name-server.ts';
 
 let store: Store;
 let server: TestNameServer;
@@ -19,7 +20,7 @@ const defects: unknown[] = [];
 beforeEach(async () => {
   const clock = new ManualClock();
   store = openSqliteStore({ path: ':memory:', clock });
-  server = await TestNameServer.start(store, clock);
+  server = await TestNameServer.start(store, clock, { masterKeys: fixedMasterKeys() });
   await server.as(null).createApplication({ body: { project: 'default', name: 'web' } });
   caller = { caller: 'operator', host: null, certificate: null };
   app = await createServer({
@@ -59,6 +60,45 @@ describe('a host', () => {
     expect(await ask('PUT', '/v1/access/acknowledgement', { revision: 0, host: newIdentifier('hst') })).toMatchObject({ status: 400 });
     expect(await ask('PUT', '/v1/access/acknowledgement', { revision: 0 })).toMatchObject({ status: 200 });
   });
+});
+
+const sealed = {
+  description: '',
+  driver: 'btrfs',
+  sizeBytes: 2 ** 30,
+  maximumSizeBytes: null,
+  encryption: 'luks' as const,
+  protection: unprotected,
+};
+
+/** A host whose certificate is good, and which has nothing to do with the volume or its move: whatever it says of them, from whatever address. */
+it.each([
+  ['POST', '/v1/volumes/orders/key', { epoch: 1 }],
+  ['POST', '/v1/volumes/orders/rekey/confirm', { epoch: 1, number: 2 }],
+  ['POST', '/v1/volumes/orders/lineage', { epoch: 1, snapshot: newIdentifier('snp'), bytes: 1, takenAt: '2026-01-01T00:00:00Z' }],
+  ['POST', '/v1/volumes/orders/replica-ticket', undefined],
+  ['POST', '/v1/volumes/orders/diverged', { epoch: 1, snapshot: newIdentifier('snp') }],
+  ['POST', '/v1/volumes/orders/reclaim', { epoch: 1 }],
+  ['POST', '/v1/volumes/orders/removal/confirm', undefined],
+  ['POST', '/v1/volumes/orders/removal/refuse', { uses: [] }],
+  ['POST', '/v1/moves/MOVE/ready', undefined],
+  ['POST', '/v1/moves/MOVE/blocked', { uses: [] }],
+  ['POST', '/v1/moves/MOVE/release', { epoch: 1, snapshot: newIdentifier('snp') }],
+  ['POST', '/v1/moves/MOVE/commit', { copy: { kind: 'live', snapshots: [] } }],
+  ['POST', '/v1/moves/MOVE/abort', { code: 'forbidden', message: 'm', hint: null }],
+  ['PUT', '/v1/moves/MOVE/progress', { round: 1, transferredBytes: 1, totalBytes: 1, bytesPerSecond: 1, totalTransferredBytes: 1 }],
+  ['POST', '/v1/moves/MOVE/ticket', undefined],
+] as const)('%s %s by a host that is neither holder nor destination is refused', async (method, path, body) => {
+  for (const name of ['h1', 'h2']) await server.addHost(name);
+  const operator = server.as(null);
+  await operator.putClass({ parameters: { class: 'sealed' }, body: sealed });
+  await operator.createVolume({ body: { name: 'orders', host: 'h1', class: 'sealed' } });
+  const { move } = await operator.createMove({ body: { volume: 'orders', to: 'h2' } });
+  caller = { caller: 'host', host: await server.addHost('h3'), certificate: null };
+  const before = await store.list('state/');
+  const { status } = await ask(method, path.replace('MOVE', move?.id ?? ''), body);
+  expect([403, 409]).toContain(status);
+  expect((await store.list('state/')).entries).toEqual(before.entries);
 });
 
 const grant = { application: 'default/web', volume: null, reason: 'r' };

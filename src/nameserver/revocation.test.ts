@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { UserRole } from '../model/access.ts';
 import { newIdentifier } from '../model/identifiers.ts';
 import { ManualClock } from '../ports/manual-clock.ts';
 import type { Store } from '../ports/store.ts';
@@ -40,7 +41,13 @@ async function eventsOf(type: string): Promise<unknown[]> {
 describe('a revocation', () => {
   it('of a grant says when, by whom, why and how, once', async () => {
     const first = await revoke('now');
-    expect(first.grant.revocation).toEqual({ at: server.context.repository.now(), actor: 'operator', reason: 'Broken into.', policy: 'now' });
+    expect(first.grant.revocation).toEqual({
+      at: server.context.repository.now(),
+      actor: 'operator',
+      reason: 'Broken into.',
+      policy: 'now',
+      role: 'admin',
+    });
     await server.clock.advance(1000);
     expect(await revoke('now', 'Again.')).toEqual(first);
     expect(await revoke('graceful')).toEqual(first);
@@ -71,6 +78,30 @@ describe('a revocation', () => {
       { subject: 'default/web', actor: 'operator', message: 'Application "default/web" counts again. Mended.' },
     ]);
     expect(await eventsOf('application.revoked')).toHaveLength(1);
+  });
+
+  it('is taken back by whoever may do as much as who revoked, and by nobody who may do less', async () => {
+    const user = async (name: string, role: UserRole): Promise<Calls> =>
+      server.as({ user: (await operator.createUser({ body: { name, role, project: null } })).id });
+    const [anna, ben] = [await user('anna', 'admin'), await user('ben', 'operator')];
+    const body = (policy: 'now' | 'graceful') => ({ body: { policy, reason: 'r' } });
+    const reinstate = (who: Calls) => who.reinstateApplication({ ...web, body: { reason: 'Mended.' } });
+    const refused = { code: 'forbidden', hint: expect.stringContaining('Ask an administrator') };
+
+    await ben.revokeApplication({ ...web, ...body('graceful') });
+    await reinstate(ben);
+    for (const who of [anna, operator]) {
+      // Whoever may do less can make it sharper, and it is no more his to take back.
+      await who.revokeApplication({ ...web, ...body('graceful') });
+      await ben.revokeApplication({ ...web, ...body('now') });
+      await expect(reinstate(ben)).rejects.toMatchObject(refused);
+      await reinstate(anna);
+      // Whoever may do more takes over what somebody revoked before, as sharp as it was.
+      await ben.revokeApplication({ ...web, ...body('now') });
+      expect((await who.revokeApplication({ ...web, ...body('graceful') })).application.revocation).toMatchObject({ policy: 'now', role: 'admin' });
+      await expect(reinstate(ben)).rejects.toMatchObject(refused);
+      await reinstate(who);
+    }
   });
 
   it('is of what there is', async () => {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { Revocation } from '../model/access.ts';
+import { reachesAsFar } from '../model/access.ts';
+import type { Revocation, UserRole } from '../model/access.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { hostRecord } from '../model/records.ts';
 import type { Acknowledgement } from '../protocol/access-routes.ts';
@@ -9,6 +10,7 @@ import { certificatesOf, lastExpiry } from './host-certificates.ts';
 import { actorName, callingHost, hostViewOf } from './hosts.ts';
 import { applicationTitle, findApplication, findGrant, findHost } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
+import { callingUser } from './users.ts';
 import { keys } from './keys.ts';
 
 type RevocationRoutes = 'revokeApplication' | 'reinstateApplication' | 'revokeGrant' | 'acknowledgeAccess' | 'listAcknowledgements';
@@ -20,10 +22,11 @@ export function revocationHandlers(context: NameServerContext): Pick<Handlers<Ro
   const { repository } = context;
   return {
     revokeApplication: async ({ parameters, body }, request) => {
-      const revocation = await revocationOf(context, body, request);
+      const wanted = await revocationOf(context, body, request);
       const application = await repository.transact(async (transaction) => {
         const found = await findApplication(transaction, parameters.application);
-        if (!goesFurther(revocation, found.revocation)) return found;
+        const revocation = joined(wanted, found.revocation);
+        if (revocation === null) return found;
         const title = await applicationTitle(transaction, found);
         const revoked = { ...found, revocation };
         transaction.put(keys.application(found.id), revoked);
@@ -33,11 +36,12 @@ export function revocationHandlers(context: NameServerContext): Pick<Handlers<Ro
       return { application, revision: await revisionOf(context, keys.application(application.id)) };
     },
     reinstateApplication: async ({ parameters, body }, request) => {
-      const actor = await actorName(context, request);
+      const [actor, role] = [await actorName(context, request), await roleOf(context, request)];
       return repository.transact(async (transaction) => {
         const found = await findApplication(transaction, parameters.application);
         if (found.revocation === null) return found;
         const title = await applicationTitle(transaction, found);
+        requireReach(role, found.revocation, title);
         const reinstated = { ...found, revocation: null };
         transaction.put(keys.application(found.id), reinstated);
         transaction.record('application.reinstated', title, actor, `Application "${title}" counts again. ${body.reason}`);
@@ -45,10 +49,11 @@ export function revocationHandlers(context: NameServerContext): Pick<Handlers<Ro
       });
     },
     revokeGrant: async ({ parameters, body }, request) => {
-      const revocation = await revocationOf(context, body, request);
+      const wanted = await revocationOf(context, body, request);
       const grant = await repository.transact(async (transaction) => {
         const found = await findGrant(transaction, parameters.grant);
-        if (!goesFurther(revocation, found.revocation)) return found;
+        const revocation = joined(wanted, found.revocation);
+        if (revocation === null) return found;
         const title = await applicationTitle(transaction, await findApplication(transaction, found.application));
         const revoked = { ...found, revocation };
         transaction.put(keys.grant(found.id), revoked);
@@ -102,12 +107,37 @@ function acknowledgementHandlers(context: NameServerContext): Pick<Handlers<Rout
 }
 
 async function revocationOf(context: NameServerContext, { policy, reason }: RevocationBody, request: RequestContext): Promise<Revocation> {
-  return { at: context.repository.now(), actor: await actorName(context, request), reason, policy };
+  const role = await roleOf(context, request);
+  return { at: context.repository.now(), actor: await actorName(context, request), reason, policy, role };
 }
 
-/** What was revoked stays so; what was left to stop by itself can still be ended at once. */
-function goesFurther({ policy }: Revocation, before: Revocation | null): boolean {
-  return before === null || (before.policy === 'graceful' && policy === 'now');
+/** Whoever is no user is root on the host of the name server. */
+async function roleOf(context: NameServerContext, request: RequestContext): Promise<UserRole> {
+  return request.user === undefined ? 'admin' : (await callingUser(context, request)).role;
+}
+
+/**
+ * What was revoked stays so; what was left to stop by itself can still be ended at once, and what somebody revoked can be revoked by whoever may do more,
+ * so that the first cannot take it back. Null if the one before says it all.
+ */
+function joined(wanted: Revocation, before: Revocation | null): Revocation | null {
+  if (before === null) return wanted;
+  const [role, roleBefore] = [wanted.role ?? 'admin', before.role ?? 'admin'];
+  const isHarder = before.policy === 'graceful' && wanted.policy === 'now';
+  if (!isHarder && reachesAsFar(roleBefore, role)) return null;
+  return { ...wanted, policy: isHarder ? 'now' : before.policy, role: reachesAsFar(role, roleBefore) ? role : roleBefore };
+}
+
+/** @throws forbidden if who revoked it may do more */
+function requireReach(role: UserRole, { actor, role: revoker = 'admin' }: Revocation, title: string): void {
+  if (reachesAsFar(role, revoker)) return;
+  throw new SupercargoError(
+    'forbidden',
+    `Application "${title}" was revoked by ${actor} as ${revoker}: a user who is ${role} cannot take that back.`,
+    {
+      hint: `Ask an administrator: supercargo app reinstate ${title}`,
+    },
+  );
 }
 
 function describe({ policy, reason }: Revocation): string {

@@ -1,3 +1,4 @@
+import { reachesAsFar } from '../model/access.ts';
 import type { User, UserRole } from '../model/access.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { routes } from '../protocol/routes.ts';
@@ -56,8 +57,6 @@ const lists: Partial<Record<Route, (repository: Repository, item: never) => Prom
 /** What everybody may know. */
 const harmless: readonly Route[] = ['getCluster', 'listHosts', 'getHost', 'listClasses', 'whoAmI', 'renewLogin'];
 
-const ranks: Readonly<Record<UserRole, number>> = { viewer: 0, operator: 1, admin: 2 };
-
 /** The lowest role that may call a route. */
 function roleFor(route: Route, input: unknown): UserRole {
   // Its containers reach the whole host, and with it what other projects have there.
@@ -72,7 +71,7 @@ function roleFor(route: Route, input: unknown): UserRole {
  */
 export async function requireRight(context: NameServerContext, route: Route, input: unknown, request: RequestContext): Promise<User> {
   const user = await callingUser(context, request);
-  if (ranks[user.role] < ranks[roleFor(route, input)]) throw forbidden(user, route);
+  if (!reachesAsFar(user.role, roleFor(route, input))) throw forbidden(user, route);
   if (user.project === null || harmless.includes(route) || lists[route] !== undefined) return user;
   const locate = ofOneProject[route];
   if (locate === undefined) throw forbidden(user, route);

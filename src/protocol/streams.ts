@@ -1,6 +1,8 @@
+import type { IncomingMessage } from 'node:http';
 import { finished } from 'node:stream';
 import type { Readable, Writable } from 'node:stream';
 import { isMarkedAsUntransferable } from 'node:worker_threads';
+import { SupercargoError } from '../model/errors.ts';
 
 /**
  * Writes all that a stream brings to a sink, no faster than the sink takes it, and leaves the sink open. The memory of what was written is given back
@@ -85,4 +87,29 @@ export async function* jsonLines(stream: Readable): AsyncGenerator<string> {
     yield* lines;
   }
   if (rest !== '') yield rest;
+}
+
+/**
+ * The whole body of a request. What is too long is read to its end all the same and dropped, so that the client gets the answer rather than a broken pipe.
+ * @throws invalid-request if it is too long, or the client went away before its end
+ */
+export function readText(request: IncomingMessage, maximumBytes: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    request.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= maximumBytes) chunks.push(chunk);
+      else chunks.length = 0;
+    });
+    request.once('end', () => {
+      if (length <= maximumBytes) resolve(Buffer.concat(chunks).toString('utf8'));
+      else reject(new SupercargoError('invalid-request', `The request is longer than ${maximumBytes} bytes.`));
+    });
+    // After the end this changes nothing, because the promise is settled.
+    const breakOff = (cause?: Error): void =>
+      reject(new SupercargoError('invalid-request', 'The connection was closed in the middle of a request.', { cause }));
+    request.once('error', breakOff);
+    request.once('close', breakOff);
+  });
 }

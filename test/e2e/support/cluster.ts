@@ -11,8 +11,12 @@ export interface ClusterOptions {
   /** Environment of the daemons: see src/compose/settings.ts. By host name, or for all under "all". */
   environment?: Record<string, Record<string, string>>;
   dockerArguments?: string[];
+  /** false: hosts without an engine. */
+  docker?: boolean;
   /** Pools on disks of their own, of this size, whose page cache a power cut loses; then `rack` is a folder on xfs. */
   disks?: { size: string; rack: string };
+  /** Done when the hosts are up, before anything of ours runs on them. */
+  beforeStart?: (lab: Lab) => Promise<void>;
 }
 
 export interface DaemonStatus {
@@ -45,7 +49,8 @@ export class Cluster implements AsyncDisposable {
   static async start(options: ClusterOptions): Promise<Cluster> {
     const lab = await Lab.up({
       hosts: options.hosts,
-      image: true,
+      docker: options.docker ?? true,
+      image: options.docker ?? true,
       ...(options.dockerArguments === undefined ? {} : { dockerArguments: options.dockerArguments }),
       ...(options.disks === undefined ? {} : { disks: options.disks.size, rack: options.disks.rack }),
     });
@@ -53,6 +58,7 @@ export class Cluster implements AsyncDisposable {
     try {
       const [first, ...others] = lab.hosts;
       if (first === undefined) throw new Error('a cluster has at least one host');
+      await options.beforeStart?.(lab);
       await cluster.up(first);
       for (const host of others) {
         const invitation = await cluster.run(first, 'invite');
