@@ -5,6 +5,7 @@ import type { Copy, Volume } from '../model/records.ts';
 import type { Step } from '../planner/volume-plan.ts';
 import { mountPointOf } from './context.ts';
 import type { AgentContext } from './context.ts';
+import { measureSnapshot, takeNamedSnapshot } from './named-snapshots.ts';
 import { inUseError, relinquishForRemoval, releaseVolume, undoRelease } from './release.ts';
 
 /** What a step needs besides the context. */
@@ -27,13 +28,9 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
   if (volume === null) return;
   switch (step.do) {
     case 'create-live':
-      await driver.createLive(id);
-      await limitSize(context, volume);
-      return crashPoint('live-created');
+      return makeLive(context, volume, null);
     case 'activate':
-      await driver.createLiveFrom(id, step.snapshot);
-      await limitSize(context, volume);
-      return crashPoint('live-created');
+      return makeLive(context, volume, step.snapshot);
     case 'resume-live':
       return driver.setLiveReadOnly(id, false);
     case 'delete-live':
@@ -46,6 +43,10 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'take-grant':
       await state.takeGrant(id, { epoch: step.epoch, boot: context.boot });
       return crashPoint('grant-taken');
+    case 'take-snapshot':
+      return takeNamedSnapshot(context, id, step.id);
+    case 'measure-snapshot':
+      return measureSnapshot(context, id, step);
     case 'undo-release':
       return undoRelease(context, volume, state.grant(id)?.epoch ?? volume.epoch);
     case 'reclaim':
@@ -88,6 +89,14 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
   }
 }
 
+/** @param snapshot what it starts with; null is nothing */
+async function makeLive(context: AgentContext, volume: Volume, snapshot: string | null): Promise<void> {
+  const { driver, crashPoint } = context;
+  await (snapshot === null ? driver.createLive(volume.id) : driver.createLiveFrom(volume.id, snapshot));
+  if (volume.sizeBytes !== null) await driver.setSizeLimit(volume.id, volume.sizeBytes);
+  crashPoint('live-created');
+}
+
 /** Ends whatever still writes a copy that does not count any more. */
 async function fenceLive(context: AgentContext, volume: Volume, why: string): Promise<void> {
   const { driver, fence, log, leases } = context;
@@ -128,10 +137,6 @@ async function deleteLive(context: AgentContext, volume: Volume): Promise<void> 
   if (uses.length > 0) throw inUseError(context, volume, uses);
   await system.unmountVolume(mountPoint);
   await driver.deleteLive(volume.id);
-}
-
-async function limitSize({ driver }: AgentContext, volume: Volume): Promise<void> {
-  if (volume.sizeBytes !== null) await driver.setSizeLimit(volume.id, volume.sizeBytes);
 }
 
 /** What this host has of a volume, for the name server; null if nothing. */

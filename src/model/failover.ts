@@ -40,12 +40,12 @@ export function recordSnapshot(volume: Volume, host: string, entry: LineageEntry
     });
   }
   if (volume.lineage.some((each) => each.snapshot === entry.snapshot)) return volume;
-  return { ...volume, lineage: trimLineage([...volume.lineage, entry], volume.copies) };
+  return { ...volume, lineage: trimLineage([...volume.lineage, entry], volume) };
 }
 
-/** Leaves out what no copy has any more, but for the last few. */
-function trimLineage(lineage: readonly LineageEntry[], copies: readonly Copy[]): LineageEntry[] {
-  const present = new Set(copies.flatMap((copy) => copy.snapshots));
+/** Leaves out what no copy has any more and nobody has given a name, but for the last few. */
+function trimLineage(lineage: readonly LineageEntry[], { copies, snapshots }: Volume): LineageEntry[] {
+  const present = new Set([...copies.flatMap((copy) => copy.snapshots), ...snapshots.map(({ snapshot }) => snapshot)]);
   return lineage.filter((entry, index) => present.has(entry.snapshot) || index >= lineage.length - rememberedEntries);
 }
 

@@ -19,6 +19,7 @@ export function newVolume(given: Pick<Volume, 'id' | 'name' | 'createdAt'> & Par
     leasedEpoch: null,
     lineage: [],
     diverged: [],
+    snapshots: [],
     lastFailover: null,
     origin: null,
     ...given,

@@ -30,6 +30,7 @@ import { revocationHandlers } from './revocation.ts';
 import { persistently, runHousekeeping } from './housekeeping.ts';
 import { Refusals } from './refusals.ts';
 import { callOffRemovals } from './removal.ts';
+import { snapshotHandlers } from './snapshots.ts';
 import { userHandlers } from './users.ts';
 import { keyHandlers } from './volume-keys.ts';
 import type { MasterKeySource } from './volume-keys.ts';
@@ -137,6 +138,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...eventHandlers(context),
       ...watchHandlers(context),
       ...protectionHandlers(context),
+      ...snapshotHandlers(context),
       ...hostLifeHandlers(context),
       ...auditHandlers(context),
       ...userHandlers(context),

@@ -31,6 +31,9 @@ const ofOneProject: Partial<Record<Route, Locate>> = {
   previewFailover: byVolume,
   failOver: byVolume,
   forgetDiverged: byVolume,
+  createSnapshot: byVolume,
+  getSnapshot: byVolume,
+  deleteSnapshot: byVolume,
   createMove: byVolume,
   getMove: byMove,
   cancelMove: byMove,
@@ -47,6 +50,7 @@ const ofOneProject: Partial<Record<Route, Locate>> = {
 /** Lists, of which such a user sees what belongs to its project. */
 const lists: Partial<Record<Route, (repository: Repository, item: never) => Promise<string>>> = {
   listVolumes: async (_, item: { project: string }) => item.project,
+  listSnapshots: async (repository, item: { volumeId: string }) => byVolume(repository, { volume: item.volumeId }).catch(() => ''),
   listProjects: async (_, item: { id: string }) => item.id,
   listApplications: async (_, item: { project: string }) => item.project,
   listGrants: async (repository, item: { application: string }) => byApplication(repository, item),

@@ -23,6 +23,7 @@ import { certificateRoutes, trustReport } from './certificate-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { keyRoutes } from './key-routes.ts';
 import { defineRoutes } from './route.ts';
+import { snapshotRoutes } from './snapshot-routes.ts';
 import { userRoutes } from './user-routes.ts';
 
 /** The API of the name server. Every object may be named by its name or its identifier. */
@@ -386,6 +387,7 @@ export const routes = defineRoutes({
     stream: true,
   },
   ...protectionRoutes,
+  ...snapshotRoutes,
   ...auditRoutes,
   ...userRoutes,
   ...accessRoutes,

@@ -1,4 +1,4 @@
-import type { Volume } from '../../src/model/records.ts';
+import type { Snapshot, Volume } from '../../src/model/records.ts';
 import { isBeginningOf, lengthOf, newestFirst, show } from './content.ts';
 import type { Content, Written } from './content.ts';
 
@@ -28,6 +28,8 @@ interface KnownVolume {
   replaced: Set<number>;
   /** True time at which each snapshot came into the record's history. */
   recordedAt: Map<string, number>;
+  /** What was acknowledged, and under which epoch, when each snapshot with a name was asked for. */
+  asked: Map<string, { epoch: number; head: Content }>;
 }
 
 /**
@@ -97,11 +99,13 @@ export class Oracle {
         highest: { epoch: 0, writer: '' },
         replaced: new Set(),
         recordedAt: new Map(),
+        asked: new Map(),
       });
       return;
     }
     const before = known.record;
     known.record = record;
+    for (const each of record.snapshots) this.#noteNamed(known, each);
     for (const { snapshot } of record.lineage) if (!known.recordedAt.has(snapshot)) known.recordedAt.set(snapshot, this.#now());
     if (record.epoch === before.epoch) return;
     if (record.epoch !== before.epoch + 1) throw new Error(`the epoch of ${record.name} went from ${before.epoch} to ${record.epoch}`);
@@ -175,6 +179,27 @@ export class Oracle {
       throw new Error(
         `${show(head)} was acknowledged in ${name} under epoch ${epoch}, but it is neither in ${show(present)} nor in [${kept.map(show).join(' ')}]`,
       );
+    }
+  }
+
+  /** A snapshot that is asked for holds all that was acknowledged before, and was on a disk when it was recorded. */
+  #noteNamed({ name, record, asked, heads }: KnownVolume, { id, name: title, snapshot, epoch }: Snapshot): void {
+    if (!asked.has(id)) asked.set(id, { epoch: record.epoch, head: heads.get(record.epoch) ?? null });
+    if (snapshot === null) return;
+    const taken = this.#snapshots.get(snapshot);
+    if (taken === undefined) throw new Error(`snapshot ${name}@${title} is recorded as ${snapshot}, which nobody ever took`);
+    const before = asked.get(id);
+    if (before === undefined || before.epoch !== epoch || isBeginningOf(before.head, taken.content)) return;
+    throw new Error(`snapshot ${name}@${title} holds ${show(taken.content)}, but ${show(before.head)} was acknowledged when it was asked for`);
+  }
+
+  /** @param isThere whether some disk has the snapshot, whose content is the same wherever it is */
+  checkNamed(isThere: (volume: string, snapshot: string) => boolean): void {
+    for (const { name, record } of this.#volumes.values()) {
+      if (record.placement.state === 'removing') continue;
+      for (const { name: title, snapshot } of record.snapshots) {
+        if (snapshot !== null && !isThere(record.id, snapshot)) throw new Error(`snapshot ${name}@${title} (${snapshot}) is on no disk any more`);
+      }
     }
   }
 

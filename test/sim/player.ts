@@ -1,3 +1,4 @@
+import { isTaken } from '../../src/model/snapshots.ts';
 import type { Action, Kind } from './actions.ts';
 import { describeAction, theHolder, volumeNames } from './actions.ts';
 import type { Fault } from './direct-transport.ts';
@@ -104,6 +105,10 @@ export class Player {
       await cluster.resolve(host.stopContainer(container));
     }
     await cluster.until(async () => (await cluster.volume(volume)).placement.state === 'held', `${volume} has come to rest`);
+    await cluster.until(
+      async () => (await cluster.volume(volume)).snapshots.every(isTaken),
+      `all snapshots of ${volume} that are wanted have been taken`,
+    );
     const { id, placement } = await cluster.volume(volume);
     const isLiveOn = ({ machine }: SimulatedHost): boolean => machine.disk.volume(id).live !== null;
     await cluster.until(
@@ -127,6 +132,13 @@ export class Player {
         return this.#call(operator.createMove({ body: { volume: action.volume, to: this.#cluster.host(action.host).name } }));
       case 'cancel-moves':
         return this.#call(this.#cancelMoves());
+      case 'snapshot':
+        return this.#call(operator.createSnapshot({ parameters: { volume: action.volume }, body: { name: action.name } }));
+      case 'delete-snapshot': {
+        const snapshots = this.#cluster.oracle.named(action.volume)?.snapshots ?? [];
+        const each = snapshots[action.pick % Math.max(1, snapshots.length)];
+        return each === undefined ? undefined : this.#call(operator.deleteSnapshot({ parameters: { volume: action.volume, snapshot: each.name } }));
+      }
       case 'fail-over':
         return this.#failOver(action.volume, action.to);
       case 'drain':

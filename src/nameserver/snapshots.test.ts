@@ -1,0 +1,130 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { newIdentifier } from '../model/identifiers.ts';
+import { ManualClock } from '../ports/manual-clock.ts';
+import type { Store } from '../ports/store.ts';
+import { openSqliteStore } from '../stores/sqlite/sqlite-store.ts';
+import { TestNameServer } from './test-name-server.ts';
+
+let clock: ManualClock;
+let store: Store;
+let server: TestNameServer;
+let h1: string;
+let h2: string;
+let id: string;
+
+beforeEach(async () => {
+  clock = new ManualClock();
+  store = openSqliteStore({ path: ':memory:', clock });
+  server = await TestNameServer.start(store, clock);
+  [h1, h2] = [await server.addHost('h1'), await server.addHost('h2')];
+  id = (await server.as(null).createVolume({ body: { name: 'data', host: 'h1' } })).id;
+  await server.as(h1).reportCopy({ parameters: { volume: id }, body: { copy: { kind: 'live', snapshots: [] }, seen: 0 } });
+});
+
+afterEach(() => store.close());
+
+const parameters = { volume: 'data' };
+const volumeNow = () => server.as(null).getVolume({ parameters });
+const want = (name: string | undefined, more: object = {}) =>
+  server
+    .as(null)
+    .createSnapshot({ parameters, body: { ...(name === undefined ? {} : { name }), description: '', labels: {}, waitMilliseconds: 0, ...more } });
+const inspect = (snapshot: string) => server.as(null).getSnapshot({ parameters: { volume: 'data', snapshot } });
+const remove = (snapshot: string) => server.as(null).deleteSnapshot({ parameters: { volume: 'data', snapshot } });
+
+/** As the holder does it. @returns what it is called on the disk */
+async function take(request: string, host = h1): Promise<string> {
+  const { lineage, epoch } = await volumeNow();
+  const snapshot = newIdentifier('snp');
+  const takenAt = new Date(clock.wallMilliseconds()).toISOString();
+  const body = { epoch, snapshot, after: lineage.at(-1)?.snapshot ?? null, takenAt };
+  await server.as(host).recordSnapshotTaken({ parameters: { volume: id, snapshot: request }, body });
+  return snapshot;
+}
+
+async function beat(host: string): Promise<void> {
+  const body = { session: newIdentifier('ses'), address: 'h:1', version: '1', pool: null, leases: [], held: [] };
+  await server.as(host).heartbeat({ body });
+}
+
+describe('a snapshot that is asked for', () => {
+  it('is answered when its holder has taken it, and the same again', async () => {
+    const { id: request } = await want('a');
+    const answer = want('a', { waitMilliseconds: 30_000 });
+    const snapshot = await take(request);
+    expect(await answer).toMatchObject({ state: 'taken', snapshot, hosts: ['h1'], explanation: null, volume: 'data', name: 'a' });
+    expect(await want('a')).toMatchObject({ id: request, snapshot });
+    expect(await inspect(snapshot)).toMatchObject({ name: 'a' });
+  });
+
+  it('waits for a holder that is away, and says so', async () => {
+    expect(await want('a')).toMatchObject({
+      state: 'waiting',
+      explanation: expect.stringContaining('h1 holds the volume and does not answer') as string,
+    });
+    await beat(h1);
+    expect(await inspect('a')).toMatchObject({ state: 'waiting', explanation: 'h1 is about to take it' });
+  });
+
+  it('gets a name of its own without one', async () => {
+    const names = [(await want(undefined)).name, (await want(undefined)).name];
+    expect(names[0]).toMatch(/^\d{4}-\d\d-\d\d-\d{6}$/);
+    expect(names[1]).toBe(`${names[0]}-2`);
+  });
+
+  it('is refused under a name that is none, and of a volume that nobody ever used', async () => {
+    await expect(want('a@b')).rejects.toMatchObject({ code: 'invalid-name' });
+    await server.as(null).createVolume({ body: { name: 'free' } });
+    const call = { parameters: { volume: 'free' }, body: { description: '', labels: {}, waitMilliseconds: 0 } };
+    await expect(server.as(null).createSnapshot(call)).rejects.toMatchObject({ code: 'wrong-state' });
+  });
+
+  it('says what its holder could not do, and waits again when it is asked for again', async () => {
+    const { id: request } = await want('a');
+    const body = { epoch: 1, code: 'pool-full', message: 'No room.', hint: null };
+    const call = { parameters: { volume: id, snapshot: request }, body };
+    await expect(server.as(h2).recordSnapshotFailed(call)).rejects.toMatchObject({ code: 'stale-epoch' });
+    for (let time = 0; time < 2; time += 1) await server.as(h1).recordSnapshotFailed(call);
+    expect(await inspect('a')).toMatchObject({ state: 'failed', explanation: 'No room.' });
+    await beat(h1);
+    expect(await server.as(null).getVolumeStatus({ parameters })).toMatchObject({ blockedBy: expect.stringContaining('data@a') as string });
+    expect(await want('a')).toMatchObject({ state: 'waiting', id: request });
+  });
+});
+
+describe('a snapshot that was taken', () => {
+  it('goes when it is deleted, in whatever order, and a second time is not found', async () => {
+    const requests = [await want('a'), await want('b'), await want('c')];
+    const taken: string[] = [];
+    for (const request of requests) taken.push(await take(request.id));
+    await remove('b');
+    await remove(taken[0]!);
+    await expect(remove('b')).rejects.toMatchObject({ code: 'not-found' });
+    expect((await server.as(null).listSnapshots({ query: {} })).items.map(({ name }) => name)).toEqual(['c']);
+    const events = (await server.as(null).listEvents({ query: { after: 0, limit: 100 } })).items.map(({ type }) => type);
+    expect(events.filter((type) => type.startsWith('snapshot.'))).toEqual(
+      ['requested', 'requested', 'requested', 'taken', 'taken', 'taken', 'deleted', 'deleted'].map((each) => `snapshot.${each}`),
+    );
+  });
+
+  it('is lost, and said to be, when no host has it any more', async () => {
+    await take((await want('a')).id);
+    const { copyChanges } = await volumeNow();
+    await server.as(h1).reportCopy({ parameters, body: { copy: { kind: 'live', snapshots: [] }, seen: copyChanges[h1] ?? 0 } });
+    expect(await inspect('a')).toMatchObject({ state: 'lost', hosts: [] });
+    await beat(h1);
+    expect(await server.as(null).getVolumeStatus({ parameters })).toMatchObject({
+      healthy: false,
+      next: expect.stringContaining('snapshot rm data@a') as string,
+    });
+  });
+
+  it('gets its size from the holder only', async () => {
+    const { id: request } = await want('a');
+    const snapshot = await take(request);
+    const call = { parameters: { volume: id, snapshot }, body: { bytes: 7 } };
+    await expect(server.as(h2).recordSnapshotBytes(call)).rejects.toMatchObject({ code: 'stale-epoch' });
+    await server.as(h1).recordSnapshotBytes(call);
+    expect(await inspect('a')).toMatchObject({ bytes: 7 });
+  });
+});

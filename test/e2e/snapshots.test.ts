@@ -1,0 +1,144 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Volume } from '../../src/model/records.ts';
+import type { SnapshotView } from '../../src/protocol/snapshot-routes.ts';
+import type { Host } from '../../testbed/lab.ts';
+import { waitUntil } from '../../testbed/process.ts';
+import { Cluster } from './support/cluster.ts';
+import { volumeRecord } from './support/invariants.ts';
+import { standsStill, standStillAt, standStillEnvironment } from './support/stand-still.ts';
+
+let cluster: Cluster;
+let h1: Host;
+let h2: Host;
+let h3: Host;
+let serial = 0;
+
+beforeAll(async () => {
+  cluster = await Cluster.start({ hosts: 3, environment: { all: standStillEnvironment } });
+  [h1, h2, h3] = [cluster.host('h1'), cluster.host('h2'), cluster.host('h3')];
+  await cluster.run(h1, 'class', 'set', 'copied', '--replicas', '1', '--interval', '2s');
+});
+afterAll(() => cluster?.[Symbol.asyncDispose]());
+
+/** A volume on h2 with one file that says "first". */
+async function newVolume(...options: string[]): Promise<string> {
+  serial += 1;
+  const name = `snapped${serial}`;
+  await cluster.createVolume(h2, name, ...options);
+  await write(h2, name, 'first');
+  return name;
+}
+
+const write = (host: Host, volume: string, text: string) => cluster.inContainer(host, volume, `echo ${text} > /data/file; sync`);
+const read = async (host: Host, volume: string): Promise<string> => (await cluster.inContainer(host, volume, 'cat /data/file')).stdout.trim();
+const take = (host: Host, title: string): Promise<SnapshotView> => cluster.json<SnapshotView>(host, 'snapshot', 'create', title);
+const inspect = (title: string): Promise<SnapshotView> => cluster.json<SnapshotView>(h1, 'snapshot', 'inspect', title);
+
+/** What a host has of a snapshot on its disk; undefined if nothing. */
+function contentOn(host: Host, volumeId: string, snapshot: string): string | undefined {
+  const folder = host.path(`/var/lib/supercargo/pool/volumes/${volumeId}/snapshots`);
+  const name = existsSync(folder) ? readdirSync(folder).find((each) => each.endsWith(`-${snapshot}`)) : undefined;
+  return name === undefined ? undefined : readFileSync(join(folder, name, 'data', 'file'), 'utf8').trim();
+}
+
+async function settles(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  await waitUntil(what, isSo, 60_000);
+}
+
+describe('snapshots of a volume in use', () => {
+  test('hold what was written before, are the same when asked for again, and go in whatever order', async () => {
+    const volume = await newVolume();
+    await cluster.startContainer(h2, 'user-of-snapped', volume);
+    const views: SnapshotView[] = [];
+    for (const text of ['one', 'two', 'three']) {
+      await h2.docker('exec', 'user-of-snapped', 'sh', '-c', `echo ${text} > /data/file; sync`);
+      // From any host, whether it holds the volume or not.
+      views.push(await take(text === 'two' ? h3 : h2, `${volume}@${text}`));
+      expect(await take(h1, `${volume}@${text}`)).toEqual(expect.objectContaining({ snapshot: views.at(-1)!.snapshot }));
+    }
+    for (const { name, volumeId, snapshot, hosts } of views) {
+      expect(hosts).toEqual(['h2']);
+      expect(contentOn(h2, volumeId, snapshot!)).toBe(name);
+    }
+    const [first, second, third] = views as [SnapshotView, SnapshotView, SnapshotView];
+    const isGone = ({ volumeId, snapshot }: SnapshotView) => contentOn(h2, volumeId, snapshot!) === undefined;
+    for (const gone of [second, third, first]) {
+      await cluster.run(h1, 'snapshot', 'rm', `${volume}@${gone.name}`);
+      expect((await cluster.tryRun(h1, 'snapshot', 'rm', `${volume}@${gone.name}`)).exitCode).toBe(3);
+      await settles(`${gone.name} is gone from the disk`, () => isGone(gone));
+      const left = views.filter((each) => !isGone(each)).map(({ name }) => name);
+      expect((await cluster.json<SnapshotView[]>(h1, 'snapshot', 'ls', volume)).map(({ name }) => name)).toEqual(left);
+    }
+    expect((await h2.docker('exec', 'user-of-snapped', 'cat', '/data/file')).stdout.trim()).toBe('three');
+    await h2.docker('rm', '-f', 'user-of-snapped');
+    await cluster.run(h1, 'volume', 'rm', volume);
+  });
+});
+
+describe('a move and a replica', () => {
+  test('carry all snapshots, and a host that was off drops what was deleted meanwhile', async () => {
+    const volume = await newVolume('class=copied');
+    const views: SnapshotView[] = [];
+    for (const text of ['one', 'two', 'three', 'four']) {
+      await write(h2, volume, text);
+      views.push(await take(h2, `${volume}@${text}`));
+    }
+    const { volumeId } = views[0]!;
+    const isOn = (host: Host, names: string[]) =>
+      views.every(({ name, snapshot }) => contentOn(host, volumeId, snapshot!) === (names.includes(name) ? name : undefined));
+    const all = views.map(({ name }) => name);
+    const record = (): Promise<Volume> => volumeRecord(cluster, h1, volume);
+    await settles('a replica has them', async () => [h1, h3].some((host) => isOn(host, all)));
+    const replica = isOn(h1, all) ? h1 : h3;
+    const other = replica === h1 ? h3 : h1;
+    await cluster.run(h1, 'volume', 'move', volume, '--to', other.name);
+    expect(isOn(other, all)).toBe(true);
+    expect(await read(other, volume)).toBe('four');
+    for (const { name } of views) expect((await inspect(`${volume}@${name}`)).hosts.toSorted()).toEqual(['h1', 'h2', 'h3']);
+
+    await cluster.killDaemon(h2);
+    await cluster.run(h1, 'snapshot', 'rm', `${volume}@two`, `${volume}@one`);
+    await write(other, volume, 'five');
+    await take(h1, `${volume}@five`);
+    await settles('the holder has dropped them', () => isOn(other, ['three', 'four']));
+    expect(isOn(h2, all)).toBe(true);
+    await cluster.up(h2);
+    await settles('the host that was off has dropped them', () => isOn(h2, ['three', 'four']));
+    await settles('the replica has dropped them', () => isOn(replica, ['three', 'four']));
+    expect((await record()).snapshots.map(({ name }) => name)).toEqual(['three', 'four', 'five']);
+    await cluster.run(h1, 'volume', 'rm', volume);
+  });
+});
+
+describe('a snapshot whose holder is away', () => {
+  test('waits, says why, and is taken when it is back', async () => {
+    const volume = await newVolume();
+    await cluster.killDaemon(h2);
+    await settles('h2 counts as down', async () => (await cluster.json<{ status: string }>(h1, 'host', 'inspect', 'h2')).status === 'down');
+    const waited = await cluster.tryRun(h1, 'snapshot', 'create', `${volume}@late`, '--timeout', '1s');
+    expect(waited.stderr).toContain('h2 holds the volume and does not answer');
+    expect(waited.exitCode).not.toBe(0);
+    expect((await cluster.run(h1, 'volume', 'inspect', volume)).stdout).toContain('not yet');
+    await cluster.up(h2);
+    expect(await take(h1, `${volume}@late`)).toMatchObject({ state: 'taken', hosts: ['h2'] });
+    await cluster.run(h1, 'volume', 'rm', volume);
+  });
+});
+
+describe('kill -9 of the agent that takes a snapshot', () => {
+  test.each(['named-snapshot-made', 'named-snapshot-recorded'])('at %s: there is one of that name, and nothing else is left', async (place) => {
+    const volume = await newVolume();
+    standStillAt(h2, place);
+    const taken = take(h1, `${volume}@a`);
+    await standsStill(h2);
+    await cluster.restartDaemon(h2);
+    const { snapshot, volumeId } = await taken;
+    expect(contentOn(h2, volumeId, snapshot!)).toBe('first');
+    const folder = h2.path(`/var/lib/supercargo/pool/volumes/${volumeId}/snapshots`);
+    await settles('what nobody knows of is gone', () => readdirSync(folder).filter((name) => existsSync(join(folder, name, 'data'))).length === 1);
+    expect((await inspect(`${volume}@a`)).snapshot).toBe(snapshot);
+    await cluster.run(h1, 'volume', 'rm', volume);
+  });
+});
