@@ -83,6 +83,12 @@ export function snapshotReference(text: string): string {
   });
 }
 
+/** Parser of an argument VOLUME@SNAPSHOT or VOLUME. */
+export function volumeOrSnapshot(text: string): string {
+  parseSnapshotName(text);
+  return text;
+}
+
 /** As snapshotReference, for one or several. */
 export function snapshotReferences(text: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), snapshotReference(text)];

@@ -7,6 +7,7 @@ import type { Cli } from './cli.ts';
 const lookupMilliseconds = 700;
 
 const completedArguments = [
+  ['volume clone', 'source', 'named'],
   ['volume inspect', 'volume', 'volumes'],
   ['volume rm', 'volume', 'volumes'],
   ['volume move', 'volume', 'volumes'],

@@ -181,7 +181,11 @@ export const volumeRecord = z.object({
   snapshots: z.array(snapshotRecord).default([]).describe('Those that were taken in the order in which they were, then those that are wanted.'),
   lastFailover: failoverRecord.nullable().default(null),
   origin: z
-    .object({ volume: identifier, snapshot: identifier })
+    .object({
+      volume: identifier,
+      snapshot: identifier,
+      title: z.string().nullable().default(null).describe('As it was asked for, for example pgdata@nightly.'),
+    })
     .nullable()
     .default(null)
     .describe('The snapshot of another volume, on the same host, that this one was made from.'),

@@ -128,3 +128,95 @@ describe('a snapshot that was taken', () => {
     expect(await inspect('a')).toMatchObject({ bytes: 7 });
   });
 });
+
+describe('a volume that is made from a snapshot', () => {
+  const clone = (name: string, from: { volume: string; snapshot?: string }, more: object = {}, caller: string | null = null) =>
+    server.as(caller).createVolume({ body: { name, from, ...more } });
+  const replica = (host: string, snapshots: string[]) =>
+    server.as(host).reportCopy({ parameters, body: { copy: { kind: 'replica', snapshots }, seen: 0 } });
+
+  it('begins on the caller if that has it, else on the holder, and is the same when it is asked for again', async () => {
+    await Promise.all([beat(h1), beat(h2)]);
+    const snapshot = await take((await want('a')).id);
+    const made = await clone('one', { volume: 'data', snapshot: 'a' }, {}, h2);
+    expect(made).toMatchObject({
+      epoch: 1,
+      placement: { state: 'held', host: h1, base: snapshot },
+      origin: { volume: id, snapshot, title: 'data@a' },
+    });
+    expect(await clone('one', { volume: 'data', snapshot: 'a' }, {}, h1)).toEqual(made);
+    await replica(h2, [snapshot]);
+    expect(await clone('two', { volume: 'data', snapshot }, {}, h2)).toMatchObject({ placement: { host: h2 } });
+    expect(await clone('three', { volume: 'data', snapshot: 'a' })).toMatchObject({ placement: { host: h1 } });
+    expect(await clone('four', { volume: 'data', snapshot: 'a' }, { host: 'h2' })).toMatchObject({ placement: { host: h2 } });
+  });
+
+  it('is known by how it was asked for, also when what it was made from is gone', async () => {
+    await beat(h1);
+    await take((await want('a')).id);
+    const made = await clone('one', { volume: 'data', snapshot: 'a' });
+    await expect(remove('a')).rejects.toMatchObject({ code: 'wrong-state', message: expect.stringContaining('"one"') as string });
+    await server.as(h1).reportCopy({ parameters: { volume: 'one' }, body: { copy: { kind: 'live', snapshots: [] }, seen: 0 } });
+    await remove('a');
+    expect(await clone('one', { volume: 'data', snapshot: 'a' })).toMatchObject({ id: made.id });
+    for (const from of [{ volume: 'data' }, { volume: 'one' }]) await expect(clone('one', from)).rejects.toMatchObject({ code: 'already-exists' });
+    await expect(clone('one', { volume: 'data', snapshot: 'b' })).rejects.toMatchObject({ code: 'not-found' });
+  });
+
+  it('cannot begin with what was not taken, is on no host, or on none that answers', async () => {
+    const { id: request } = await want('a');
+    await expect(clone('one', { volume: 'data', snapshot: 'a' })).rejects.toMatchObject({ code: 'wrong-state' });
+    const snapshot = await take(request);
+    await expect(clone('one', { volume: 'data', snapshot: 'a' })).rejects.toMatchObject({ code: 'host-unreachable' });
+    await expect(clone('one', { volume: 'data', snapshot }, { host: 'h2' })).rejects.toMatchObject({ code: 'invalid-request' });
+    const { copyChanges } = await volumeNow();
+    await server.as(h1).reportCopy({ parameters, body: { copy: { kind: 'live', snapshots: [] }, seen: copyChanges[h1] ?? 0 } });
+    await expect(clone('one', { volume: 'data', snapshot: 'a' })).rejects.toMatchObject({ code: 'data-missing' });
+  });
+
+  it('has a snapshot taken first, without one, which goes again if nothing comes of it', async () => {
+    await beat(h1);
+    const made = clone('one', { volume: 'data' });
+    const wanted = await until(async () => (await volumeNow()).snapshots[0]);
+    expect(wanted).toMatchObject({ kind: 'safety', name: 'safety-2026-01-01-000000' });
+    const snapshot = await take(wanted.id);
+    expect(await made).toMatchObject({ placement: { base: snapshot }, origin: { title: 'data' } });
+    const again = await clone('one', { volume: 'data' });
+    expect(again).toEqual(await made);
+    expect((await volumeNow()).snapshots).toHaveLength(1);
+
+    const tooLarge = clone('two', { volume: 'data' }, { class: 'none' });
+    const second = await until(async () => (await volumeNow()).snapshots[1]);
+    const refused = tooLarge.catch((error: unknown) => error);
+    await take(second.id);
+    expect(await refused).toMatchObject({ code: 'invalid-option' });
+    const late = clone('three', { volume: 'data' });
+    await until(async () => (await volumeNow()).snapshots[1]);
+    const givenUp = late.catch((error: unknown) => error);
+    await clock.advance(20_000);
+    expect(await givenUp).toMatchObject({ code: 'host-unreachable' });
+    expect((await volumeNow()).snapshots).toHaveLength(1);
+  });
+
+  it('is as large as its source, and stays in its project', async () => {
+    await beat(h1);
+    const { id: project } = await server.as(null).createProject({ body: { name: 'shop' } });
+    const source = await server.as(null).createVolume({ body: { name: 'source', host: 'h1', project: 'shop', sizeBytes: 4096 } });
+    const at = { volume: source.id };
+    await server.as(h1).reportCopy({ parameters: at, body: { copy: { kind: 'live', snapshots: [] }, seen: 0 } });
+    const body = { name: 'a', description: '', labels: {}, waitMilliseconds: 0 };
+    const { id: request } = await server.as(null).createSnapshot({ parameters: at, body });
+    const takenAt = new Date(clock.wallMilliseconds()).toISOString();
+    const taken = { epoch: 1, snapshot: newIdentifier('snp'), after: null, takenAt };
+    await server.as(h1).recordSnapshotTaken({ parameters: { volume: source.id, snapshot: request }, body: taken });
+    expect(await clone('one', { volume: 'source', snapshot: 'a' })).toMatchObject({ project, sizeBytes: 4096 });
+    await expect(clone('two', { volume: 'source', snapshot: 'a' }, { project: 'default' })).rejects.toMatchObject({ code: 'forbidden' });
+  });
+});
+
+async function until<Found>(look: () => Promise<Found | undefined>): Promise<Found> {
+  for (;;) {
+    const found = await look();
+    if (found !== undefined) return found;
+  }
+}

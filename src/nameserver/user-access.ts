@@ -22,7 +22,10 @@ const byGrant: Locate = async (repository, { grant = '' }) =>
 
 /** What concerns one project, and how its project is found. Whoever's role counts for one project may call these only. */
 const ofOneProject: Partial<Record<Route, Locate>> = {
-  createVolume: async (repository, { project = 'default' }) => byProject(repository, { project }),
+  createVolume: async (repository, words) => {
+    const { project, from } = words as { project?: string; from?: { volume: string } };
+    return project === undefined && from !== undefined ? byVolume(repository, from) : byProject(repository, { project: project ?? 'default' });
+  },
   getVolume: byVolume,
   updateVolume: byVolume,
   removeVolume: byVolume,

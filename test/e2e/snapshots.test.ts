@@ -112,6 +112,46 @@ describe('a move and a replica', () => {
   });
 });
 
+describe('a volume that is made from a snapshot', () => {
+  test('is there at once on the host of the data, and follows its container to another one', async () => {
+    const volume = await newVolume('size=64M');
+    await cluster.startContainer(h2, 'user-of-source', volume);
+    await take(h1, `${volume}@a`);
+    await h2.docker('exec', 'user-of-source', 'sh', '-c', 'echo second > /data/file; sync');
+    for (let time = 0; time < 2; time += 1) await cluster.createVolume(h2, `${volume}-here`, `from=${volume}@a`);
+    await cluster.createVolume(h3, `${volume}-there`, `from=${volume}@a`);
+    for (let time = 0; time < 2; time += 1) await cluster.createVolume(h3, `${volume}-now`, `from=${volume}`);
+    expect(await read(h2, `${volume}-here`)).toBe('first');
+    expect(await read(h3, `${volume}-there`)).toBe('first');
+    expect(await read(h3, `${volume}-now`)).toBe('second');
+    expect((await cluster.json<SnapshotView[]>(h1, 'snapshot', 'ls', volume)).map(({ kind }) => kind)).toEqual(['manual', 'safety']);
+
+    // Each goes its own way.
+    await write(h3, `${volume}-there`, 'another');
+    await cluster.run(h1, 'snapshot', 'rm', `${volume}@a`);
+    await cluster.run(h1, 'volume', 'clone', `${volume}-there`, `${volume}-again`);
+    expect(await read(h2, `${volume}-again`)).toBe('another');
+    expect(await read(h2, `${volume}-here`)).toBe('first');
+    expect((await volumeRecord(cluster, h1, `${volume}-again`)).sizeBytes).toBe(64 * 1024 ** 2);
+    expect((await h2.docker('exec', 'user-of-source', 'cat', '/data/file')).stdout.trim()).toBe('second');
+    await h2.docker('rm', '-f', 'user-of-source');
+    await cluster.run(h1, 'volume', 'rm', volume, ...['here', 'there', 'now', 'again'].map((each) => `${volume}-${each}`));
+  });
+
+  test('is made all the same by a host that is killed in the middle of it', async () => {
+    const volume = await newVolume();
+    await take(h1, `${volume}@a`);
+    standStillAt(h2, 'live-created');
+    await cluster.run(h1, 'volume', 'clone', `${volume}@a`, `${volume}-clone`);
+    await standsStill(h2);
+    expect((await cluster.tryRun(h1, 'snapshot', 'rm', `${volume}@a`)).exitCode).toBe(4);
+    await cluster.restartDaemon(h2);
+    expect(await read(h3, `${volume}-clone`)).toBe('first');
+    await cluster.run(h1, 'snapshot', 'rm', `${volume}@a`);
+    await cluster.run(h1, 'volume', 'rm', volume, `${volume}-clone`);
+  });
+});
+
 describe('a snapshot whose holder is away', () => {
   test('waits, says why, and is taken when it is back', async () => {
     const volume = await newVolume();

@@ -30,14 +30,15 @@ export type Deed =
   | { do: 'fill-disk'; host: number }
   | { do: 'burden'; host: number; by: number; lasts: number }
   | { do: 'snapshot'; volume: string; name: string }
-  | { do: 'delete-snapshot'; volume: string; pick: number };
+  | { do: 'delete-snapshot'; volume: string; pick: number }
+  | { do: 'clone'; volume: string; pick: number; name: string };
 
 /** Something that happens to the cluster. Times and durations are true time, in milliseconds; machine 0 is the name server's. */
 export type Action = { at: number } & Deed;
 export type Kind = Deed['do'];
 
 /** Chosen apart from the others. */
-type OfItsOwnLuck = 'burden' | 'snapshot' | 'delete-snapshot';
+type OfItsOwnLuck = 'burden' | 'snapshot' | 'delete-snapshot' | 'clone';
 
 interface Chooser {
   random: SeededRandom;
@@ -119,7 +120,7 @@ const makers: Record<Exclude<Kind, OfItsOwnLuck>, { weight: number; make: Maker 
 };
 
 const chosenKinds = Object.keys(makers) as (keyof typeof makers)[];
-export const kinds: readonly Kind[] = [...chosenKinds, 'burden', 'snapshot', 'delete-snapshot'];
+export const kinds: readonly Kind[] = [...chosenKinds, 'burden', 'snapshot', 'delete-snapshot', 'clone'];
 
 /** A machine that has much to do takes longer to freeze and kill, but less than the freeze's lead and the margin together leave. Milliseconds. */
 const greatestBurden = 1800;
@@ -188,7 +189,7 @@ function chooseBurdens({ seed, hosts, hours }: { seed: number; hosts: number; ho
   return actions;
 }
 
-/** Snapshots that people ask for by name and delete again, in any order: with a luck of their own, for the same reason. */
+/** Snapshots that people ask for by name, make volumes from, and delete again, in any order: with a luck of their own, for the same reason. */
 function chooseSnapshots({ seed, hours }: { seed: number; hours: number }): Action[] {
   const random = new SeededRandom(seed * 41 + 5);
   const actions: Action[] = [];
@@ -196,6 +197,9 @@ function chooseSnapshots({ seed, hours }: { seed: number; hours: number }): Acti
     const volume = random.pick(volumeNames);
     actions.push({ at, do: 'snapshot', volume, name: `s${number}` });
     if (random.chance(0.5)) actions.push({ at: at + random.integer(60_000), do: 'delete-snapshot', volume, pick: random.integer(1000) });
+    // Each of them is a volume more, which all hosts look after until the end.
+    if (random.chance(0.1))
+      actions.push({ at: at + random.integer(30_000), do: 'clone', volume, pick: random.integer(1000), name: `clone${number}` });
   }
   return actions;
 }

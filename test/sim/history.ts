@@ -55,6 +55,7 @@ export async function playHistory(options: HistoryOptions, actions: readonly Act
     await player.play(actions);
     await player.heal();
     for (const volume of volumeNames) await player.visitAllHosts(volume);
+    await player.visitClones();
   } catch (error) {
     const cause = cluster.broken ?? (error instanceof Error ? error : new Error(String(error)));
     throw new BrokenHistory(cause, { actions, story: player.story, log: cluster.log });

@@ -91,7 +91,8 @@ export class Oracle {
   recorded(record: Volume, writers: readonly Writer[]): void {
     const known = this.#volumes.get(record.id);
     if (known === undefined) {
-      const heads = new Map<number, Content>([[record.epoch, null]]);
+      const { origin } = record;
+      const heads = new Map<number, Content>([[record.epoch, origin === null ? null : this.#contentOf(origin.snapshot)]]);
       this.#volumes.set(record.id, {
         name: record.name,
         record,
@@ -182,15 +183,20 @@ export class Oracle {
     }
   }
 
+  #contentOf(snapshot: string): Content {
+    const taken = this.#snapshots.get(snapshot);
+    if (taken === undefined) throw new Error(`${snapshot} is on record, but nobody ever took it`);
+    return taken.content;
+  }
+
   /** A snapshot that is asked for holds all that was acknowledged before, and was on a disk when it was recorded. */
   #noteNamed({ name, record, asked, heads }: KnownVolume, { id, name: title, snapshot, epoch }: Snapshot): void {
     if (!asked.has(id)) asked.set(id, { epoch: record.epoch, head: heads.get(record.epoch) ?? null });
     if (snapshot === null) return;
-    const taken = this.#snapshots.get(snapshot);
-    if (taken === undefined) throw new Error(`snapshot ${name}@${title} is recorded as ${snapshot}, which nobody ever took`);
+    const content = this.#contentOf(snapshot);
     const before = asked.get(id);
-    if (before === undefined || before.epoch !== epoch || isBeginningOf(before.head, taken.content)) return;
-    throw new Error(`snapshot ${name}@${title} holds ${show(taken.content)}, but ${show(before.head)} was acknowledged when it was asked for`);
+    if (before === undefined || before.epoch !== epoch || isBeginningOf(before.head, content)) return;
+    throw new Error(`snapshot ${name}@${title} holds ${show(content)}, but ${show(before.head)} was acknowledged when it was asked for`);
   }
 
   /** @param isThere whether some disk has the snapshot, whose content is the same wherever it is */

@@ -135,9 +135,13 @@ export class Player {
       case 'snapshot':
         return this.#call(operator.createSnapshot({ parameters: { volume: action.volume }, body: { name: action.name } }));
       case 'delete-snapshot': {
-        const snapshots = this.#cluster.oracle.named(action.volume)?.snapshots ?? [];
-        const each = snapshots[action.pick % Math.max(1, snapshots.length)];
-        return each === undefined ? undefined : this.#call(operator.deleteSnapshot({ parameters: { volume: action.volume, snapshot: each.name } }));
+        const snapshot = this.#snapshotOf(action.volume, action.pick);
+        return snapshot === undefined ? undefined : this.#call(operator.deleteSnapshot({ parameters: { volume: action.volume, snapshot } }));
+      }
+      case 'clone': {
+        const { volume, name } = action;
+        const snapshot = this.#snapshotOf(volume, action.pick);
+        return snapshot === undefined ? undefined : this.#call(operator.createVolume({ body: { name, from: { volume, snapshot } } }));
       }
       case 'fail-over':
         return this.#failOver(action.volume, action.to);
@@ -153,6 +157,24 @@ export class Player {
         return this.#jumpClock(action.machine, action.by);
       default:
         return this.#harm(action);
+    }
+  }
+
+  #snapshotOf(volume: string, pick: number): string | undefined {
+    const snapshots = this.#cluster.oracle.named(volume)?.snapshots ?? [];
+    return snapshots[pick % Math.max(1, snapshots.length)]?.name;
+  }
+
+  /** Each volume that was made from a snapshot is there, with what that held. */
+  async visitClones(): Promise<void> {
+    const cluster = this.#cluster;
+    const { items } = await cluster.resolve(cluster.operator.listVolumes({}));
+    for (const { name } of items.filter(({ origin }) => origin !== null)) {
+      const host = cluster.host(1);
+      this.#tell(`visit ${host.name} with ${name}`);
+      const container = await this.#startPatiently(host, name);
+      host.write(container);
+      await cluster.resolve(host.stopContainer(container));
     }
   }
 

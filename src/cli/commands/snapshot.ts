@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { parseSnapshotName } from '../../model/names.ts';
 import { formatSize } from '../../model/size.ts';
 import type { SnapshotView } from '../../protocol/snapshot-routes.ts';
-import { describeLabels, examples, keyValues, reference, snapshotReference, snapshotReferences } from '../cli.ts';
+import { describeLabels, examples, keyValues, reference, snapshotReference, snapshotReferences, volumeOrSnapshot } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { titleOf } from '../follow-snapshot.ts';
 import { formatAge, formatDetails, parseDuration } from '../format.ts';
@@ -44,11 +44,6 @@ export function addSnapshotCommands(program: Command, cli: Cli): void {
     .argument('<snapshot...>', 'VOLUME@SNAPSHOT', snapshotReferences)
     .addHelpText('after', examples('supercargo snapshot rm pgdata@nightly pgdata@before-upgrade'))
     .action((texts: string[]) => removeSnapshots(cli, texts));
-}
-
-function volumeOrSnapshot(text: string): string {
-  parseSnapshotName(text);
-  return text;
 }
 
 interface CreateOptions {
