@@ -119,7 +119,8 @@ export type CrashPoint =
   | 'diverged-kept'
   | 'snapshot-recorded'
   | 'named-snapshot-made'
-  | 'named-snapshot-recorded';
+  | 'named-snapshot-recorded'
+  | 'revert-reported';
 
 /** What every part of the agent has at hand. */
 export interface AgentContext extends AgentOptions {

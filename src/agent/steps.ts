@@ -5,6 +5,7 @@ import type { Copy, Volume } from '../model/records.ts';
 import type { Step } from '../planner/volume-plan.ts';
 import { mountPointOf } from './context.ts';
 import type { AgentContext } from './context.ts';
+import { reportRevert, revertVolume } from './revert.ts';
 import { measureSnapshot, takeNamedSnapshot } from './named-snapshots.ts';
 import { inUseError, relinquishForRemoval, releaseVolume, undoRelease } from './release.ts';
 
@@ -45,6 +46,10 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
       return crashPoint('grant-taken');
     case 'take-snapshot':
       return takeNamedSnapshot(context, id, step.id);
+    case 'revert':
+      return revertVolume(context, volume, step.epoch);
+    case 'report-revert':
+      return reportRevert(context, volume, step.epoch);
     case 'measure-snapshot':
       return measureSnapshot(context, id, step);
     case 'undo-release':
@@ -57,11 +62,8 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'release':
       if (await releaseVolume(context, volume, step)) await reportRelease(context, id, step.move, step.epoch);
       return;
-    case 'rededicate-release': {
-      const grant = state.grant(id);
-      if (grant?.state === 'released') await state.setGrant(id, { ...grant, move: step.move });
-      return;
-    }
+    case 'rededicate-release':
+      return rededicateRelease(context, id, step.move);
     case 'report-release':
       return reportRelease(context, id, step.move, step.epoch);
     case 'receive-move':
@@ -148,6 +150,11 @@ export async function copyOf({ driver }: AgentContext, id: string, kind: Copy['k
 /** @throws wrong-state if the record of this host's copy is not any more what the plan rests on */
 async function reportCopy({ nameServer, self }: AgentContext, volume: Volume, copy: Omit<Copy, 'host'> | null): Promise<void> {
   await nameServer.reportCopy({ parameters: { volume: volume.id }, body: { copy, seen: changesSeen(volume, self.id) } });
+}
+
+async function rededicateRelease({ state }: AgentContext, id: string, move: string): Promise<void> {
+  const grant = state.grant(id);
+  if (grant?.state === 'released') await state.setGrant(id, { ...grant, move });
 }
 
 async function reportRelease({ state, nameServer, crashPoint }: AgentContext, id: string, move: string, epoch: number): Promise<void> {

@@ -8,6 +8,7 @@ const lookupMilliseconds = 700;
 
 const completedArguments = [
   ['volume clone', 'source', 'named'],
+  ['volume revert', 'snapshot', 'named'],
   ['volume inspect', 'volume', 'volumes'],
   ['volume rm', 'volume', 'volumes'],
   ['volume move', 'volume', 'volumes'],

@@ -119,9 +119,13 @@ describe('the calls', () => {
       body: { Err: '' },
     });
     await call('VolumeDriver.Create', { Name: 'w', Opts: null });
+    await call('VolumeDriver.Create', { Name: 'x', Opts: { from: 'pgdata@nightly' } });
+    await call('VolumeDriver.Create', { Name: 'y', Opts: { from: 'pgdata' } });
     expect(verbs.calls).toEqual([
       ['create', { name: 'v', sizeBytes: 10 * 1024 ** 3, class: 'fast', project: 'shop', labels: { team: 'a' } }],
       ['create', { name: 'w' }],
+      ['create', { name: 'x', from: { volume: 'pgdata', snapshot: 'nightly' } }],
+      ['create', { name: 'y', from: { volume: 'pgdata', snapshot: null } }],
     ]);
   });
 

@@ -82,14 +82,18 @@ export function failOver(volume: Volume, takeover: Takeover): Volume {
     reason: takeover.reason,
     at: takeover.now,
   };
-  const kept = volume.lineage.indexOf(newest) + 1;
+  const end = volume.lineage.indexOf(newest) + 1;
+  const kept = volume.lineage.slice(0, end);
+  // One that the volume went back to is in the history twice.
+  const lost = volume.lineage.slice(end).filter(({ snapshot }) => !kept.some((entry) => entry.snapshot === snapshot));
   const { snapshots } = volume.copies.find((each) => each.host === takeover.to) ?? { snapshots: [] };
   return withNewEpoch({
     // Whatever live copy it had once is none of the new epoch: it makes that one from the snapshot.
     ...recordCopy(volume, takeover.to, { host: takeover.to, kind: 'replica', snapshots }),
     placement: { state: 'held', host: takeover.to, base: newest.snapshot },
-    lineage: volume.lineage.slice(0, kept),
-    diverged: [...volume.diverged, ...cutOff(volume, volume.lineage.slice(kept), takeover.now)],
+    lineage: kept,
+    diverged: [...volume.diverged, ...cutOff(volume, lost, takeover.now)],
+    reverting: null,
     lastFailover: record,
   });
 }

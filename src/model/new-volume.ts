@@ -20,6 +20,7 @@ export function newVolume(given: Pick<Volume, 'id' | 'name' | 'createdAt'> & Par
     lineage: [],
     diverged: [],
     snapshots: [],
+    reverting: null,
     lastFailover: null,
     origin: null,
     ...given,

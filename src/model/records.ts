@@ -141,6 +141,14 @@ export const snapshotRecord = z.object({
 });
 export type Snapshot = z.infer<typeof snapshotRecord>;
 
+/** The holder is asked to let the volume go back to a snapshot, now or never. */
+const revertRequest = z.object({
+  id: identifier,
+  snapshot: identifier,
+  requestedAt: timestamp,
+  problem: z.object({ code: z.string(), message: z.string(), hint: z.string().nullable() }).nullable().describe('Why the holder does not do it.'),
+});
+
 const failoverRecord = z.object({
   from: identifier,
   to: identifier,
@@ -179,6 +187,7 @@ export const volumeRecord = z.object({
   lineage: z.array(lineageEntry).default([]).describe('Oldest first; entries that no copy has any more are left out.'),
   diverged: z.array(divergedCopy).default([]),
   snapshots: z.array(snapshotRecord).default([]).describe('Those that were taken in the order in which they were, then those that are wanted.'),
+  reverting: revertRequest.nullable().default(null),
   lastFailover: failoverRecord.nullable().default(null),
   origin: z
     .object({

@@ -170,8 +170,11 @@ export function recordFailed(volume: Volume, id: string, problem: string): Volum
   return { ...volume, snapshots: volume.snapshots.map((each) => (each === wanted ? { ...wanted, problem } : each)) };
 }
 
-/** Nobody wants it any more: each host drops it when it next hears of that. */
+/** Nobody wants it any more: each host drops it when it next hears of that. @throws not-found, wrong-state */
 export function deleteSnapshot(volume: Volume, word: string): Volume {
   const found = findSnapshot(volume, word);
+  if (volume.reverting !== null && volume.reverting.problem === null && volume.reverting.snapshot === found.snapshot) {
+    throw new SupercargoError('wrong-state', `Volume "${volume.name}" is going back to this snapshot.`, { hint: 'Wait a moment.' });
+  }
   return { ...volume, snapshots: volume.snapshots.filter((each) => each !== found) };
 }

@@ -26,6 +26,7 @@ import { ensureDefaultProject, projectHandlers } from './projects.ts';
 import { keys } from './keys.ts';
 import { Repository } from './repository.ts';
 import { protectionHandlers } from './protection.ts';
+import { callOffReverts, revertHandlers } from './revert.ts';
 import { revocationHandlers } from './revocation.ts';
 import { persistently, runHousekeeping } from './housekeeping.ts';
 import { Refusals } from './refusals.ts';
@@ -122,6 +123,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
   await ensureBuiltInClasses(repository);
   await ensureDefaultProject(repository);
   await callOffRemovals(context);
+  await callOffReverts(context);
   return {
     context,
     handlers: admitMembers(context, {
@@ -139,6 +141,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...watchHandlers(context),
       ...protectionHandlers(context),
       ...snapshotHandlers(context),
+      ...revertHandlers(context),
       ...hostLifeHandlers(context),
       ...auditHandlers(context),
       ...userHandlers(context),

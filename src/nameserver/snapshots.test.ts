@@ -214,6 +214,59 @@ describe('a volume that is made from a snapshot', () => {
   });
 });
 
+describe('a volume that is to go back to a snapshot', () => {
+  const revert = (snapshot: string) =>
+    server
+      .as(null)
+      .revertVolume({ parameters, body: { snapshot } })
+      .catch((error: unknown) => error);
+  const asked = () => until(async () => (await volumeNow()).reverting ?? undefined);
+  const commit = (snapshot: string, epoch = 1) => server.as(h1).commitRevert({ parameters: { volume: id }, body: { epoch, snapshot } });
+
+  it('is answered when its holder has closed it', async () => {
+    const target = await take((await want('a')).id);
+    const [answers, last] = [[revert('a'), revert('a')], newIdentifier('snp')];
+    expect(await asked()).toMatchObject({ snapshot: target });
+    for (let time = 0; time < 2; time += 1) await commit(last);
+    for (const answer of answers) expect(await answer).toMatchObject({ epoch: 2, placement: { base: target }, reverting: null });
+    expect(await inspect('safety-2026-01-01-000000')).toMatchObject({
+      snapshot: last,
+      hosts: ['h1'],
+      description: expect.stringContaining('back to a') as string,
+    });
+  });
+
+  it('is refused with the word of the holder, which is not remembered', async () => {
+    await take((await want('a')).id);
+    const answer = revert('a');
+    await asked();
+    const body = { epoch: 1, code: 'volume-in-use', message: 'In use by container db.', hint: 'Stop it.' };
+    await server.as(h1).refuseRevert({ parameters: { volume: id }, body });
+    expect(await answer).toMatchObject({ code: 'volume-in-use', message: 'In use by container db.', hint: 'Stop it.' });
+    expect(await volumeNow()).toMatchObject({ reverting: null, epoch: 1 });
+  });
+
+  it('is called off after a while, by a move, and by the end of the name server', async () => {
+    await take((await want('a')).id);
+    const late = revert('a');
+    await asked();
+    await clock.advance(20_000);
+    expect(await late).toMatchObject({ code: 'host-unreachable' });
+    await expect(commit(newIdentifier('snp'))).rejects.toMatchObject({ code: 'wrong-state' });
+
+    const moved = revert('a');
+    await asked();
+    const { move } = await server.as(null).createMove({ body: { volume: 'data', to: 'h2' } });
+    expect(await moved).toMatchObject({ code: 'wrong-state' });
+    await server.as(null).cancelMove({ parameters: { move: move!.id } });
+
+    void revert('a');
+    await asked();
+    await TestNameServer.start(store, clock);
+    expect(await volumeNow()).toMatchObject({ reverting: null });
+  });
+});
+
 async function until<Found>(look: () => Promise<Found | undefined>): Promise<Found> {
   for (;;) {
     const found = await look();

@@ -138,7 +138,7 @@ export async function wantSnapshot(
 }
 
 /** For example 2026-11-28-034510, with what it is for in front; no two of a volume are the same. */
-function nameByTime({ snapshots }: Volume, kind: Snapshot['kind'], now: string): string {
+export function nameByTime({ snapshots }: Volume, kind: Snapshot['kind'], now: string): string {
   const time = now.slice(0, 19).replace('T', '-').replaceAll(':', '');
   const stem = kind === 'manual' ? time : `${kind}-${time}`;
   const isFree = (name: string): boolean => !snapshots.some((each) => each.name === name);

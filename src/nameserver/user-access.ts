@@ -37,6 +37,7 @@ const ofOneProject: Partial<Record<Route, Locate>> = {
   createSnapshot: byVolume,
   getSnapshot: byVolume,
   deleteSnapshot: byVolume,
+  revertVolume: byVolume,
   createMove: byVolume,
   getMove: byMove,
   cancelMove: byMove,

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { recordCopy } from '../model/copies.ts';
 import { abort, commit, confirmRemoval, isGone, reclaim, release } from '../model/placement.ts';
 import { recordDiverged } from '../model/failover.ts';
+import { commitRevert } from '../model/revert.ts';
 import { hostsWith, pinnedSnapshots, recordBytes, recordTaken, wantedSnapshots } from '../model/snapshots.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { factsArbitrary, self } from './facts.contract.ts';
@@ -41,6 +42,19 @@ function perform(facts: VolumeFacts, step: Step): VolumeFacts {
       const entry = { snapshot, epoch: volume?.epoch ?? 0, takenAt: now, bytes: 0 };
       const after = volume?.lineage.at(-1)?.snapshot ?? null;
       return { ...facts, snapshots: [...facts.snapshots, snapshot], volume: volume && recordTaken(volume, self, { id: step.id, entry, after }) };
+    }
+    case 'revert':
+      return {
+        ...facts,
+        live: 'readonly',
+        mounted: false,
+        grant: { epoch: step.epoch, state: 'released', move: null, snapshot: 's6' },
+        snapshots: [...facts.snapshots, 's6'],
+      };
+    case 'report-revert': {
+      const last = { snapshot: grant?.snapshot ?? '', epoch: step.epoch, takenAt: now, bytes: 0 };
+      const safety = { id: 'safety', name: 'safety', description: '' };
+      return { ...facts, volume: volume && commitRevert(volume, self, { epoch: step.epoch, last, safety }) };
     }
     case 'measure-snapshot':
       return { ...facts, volume: volume && recordBytes(volume, step.snapshot, 1) };

@@ -85,6 +85,7 @@ export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
     diverged: fc.subarray(['s1', 's2', 's3'], { maxLength: 1 }),
     pinned: fc.subarray(['s1', 's2', 's3']),
     wanted: fc.nat(2),
+    reverting: fc.option(fc.constantFrom('s1', 's2', 's3')),
     failedOverAt: fc.option(fc.integer({ min: 1, max: 4 })),
     copies: fc.uniqueArray(
       fc.record({ host: hostArbitrary, kind: fc.constantFrom<Copy['kind']>('live', 'replica'), snapshots: snapshotsArbitrary }),
@@ -102,7 +103,7 @@ export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
     mayWrite: fc.boolean(),
     leaving: fc.boolean(),
   })
-  .map(({ placement, epoch, copies, phase, reason, replicas, lineage, diverged, pinned, wanted, failedOverAt, ...rest }) => ({
+  .map(({ placement, epoch, copies, phase, reason, replicas, lineage, diverged, pinned, wanted, reverting, failedOverAt, ...rest }) => ({
     ...rest,
     self,
     volume:
@@ -117,6 +118,8 @@ export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
               ...pinned.map((snapshot) => snapshotOf(snapshot)),
               ...Array.from({ length: wanted }, (_, index) => snapshotOf(null, `w${index}`)),
             ],
+            reverting:
+              reverting === null || placement.state !== 'held' ? null : { id: 'rev_1', snapshot: reverting, requestedAt: now, problem: null },
             lastFailover: failedOverAt === null || failedOverAt >= epoch ? null : failoverOf(failedOverAt),
           },
     move: placement?.state === 'moving' && phase !== null ? { ...moveOf(phase, placement.from, placement.to, reason), epoch } : null,

@@ -17,10 +17,18 @@ const grantOf = (state: Grant['state'], epoch = 3, move: string | null = null): 
   snapshot: state === 'released' ? 's2' : null,
 });
 const liveHere: Copy = { host: self, kind: 'live', snapshots: [] };
+const firstHere: Copy = { ...liveHere, snapshots: ['s1'] };
 const allHere: Copy = { ...liveHere, snapshots: ['s1', 's2', 's3'] };
 const entryOf = (snapshot: string) => ({ snapshot, epoch: 3, takenAt: '2026-01-01T00:00:00.000Z', bytes: 1 });
 const settled: Partial<VolumeFacts> = { grant: grantOf('held'), live: 'writable', snapshots: ['s1', 's2', 's3'], mounted: true, references: 1 };
 const rekeyed: Volume = { ...volumeOf(held(), 3, [liveHere]), encryption: { engine: 'luks', key: 2, keyInUse: 1 } };
+
+const goingBack: Volume = {
+  ...volumeOf(held(), 3, [firstHere]),
+  snapshots: [{ ...snapshotOf('s1'), bytes: 1 }],
+  reverting: { id: 'rev_1', snapshot: 's1', requestedAt: '', problem: null },
+};
+const goneBack: Volume = { ...volumeOf(held(self, 's1'), 3, [{ ...allHere, kind: 'replica' }]), lineage: [entryOf('s1')] };
 
 function planOf(facts: Partial<VolumeFacts>): string {
   return describeSteps(
@@ -89,6 +97,31 @@ describe('the holder', () => {
         ...settled,
       },
       'take-snapshot a, then take-snapshot c',
+    ],
+    ['closes for a snapshot that the volume is to go back to', { volume: goingBack, ...settled, snapshots: ['s1'] }, 'revert 3'],
+    [
+      'does not once it has said why not',
+      {
+        volume: { ...goingBack, reverting: { ...goingBack.reverting!, problem: { code: 'x', message: 'y', hint: null } } },
+        ...settled,
+        snapshots: ['s1'],
+      },
+      '',
+    ],
+    [
+      'says again that it has closed',
+      { volume: goingBack, grant: grantOf('released'), live: 'readonly', snapshots: ['s1', 's2'] },
+      'report-revert 3',
+    ],
+    [
+      'makes the live copy anew when the volume has gone back',
+      { volume: goneBack, grant: grantOf('released', 2), live: 'readonly', snapshots: ['s1', 's2'] },
+      'delete-live left over from before this epoch, then activate s1, then report-copy live, then take-grant 3',
+    ],
+    [
+      'goes on with the one that it has made and reported',
+      { volume: { ...goneBack, copies: [liveHere] }, grant: grantOf('released', 2), live: 'writable', snapshots: ['s1', 's2'] },
+      'resume-live, then report-copy live, then take-grant 3',
     ],
     [
       'takes none of a copy that is closed',

@@ -4,6 +4,7 @@ import { newestInLineage } from '../model/failover.ts';
 import { currentHost } from '../model/holder.ts';
 import { isOver } from '../model/placement.ts';
 import type { Copy, Move, Volume } from '../model/records.ts';
+import { isReverted } from '../model/revert.ts';
 import { hostsWith, inHistoryOrder, isTaken, pinnedSnapshots, wantedSnapshots } from '../model/snapshots.ts';
 import { missingPinned } from './transfer-plan.ts';
 
@@ -37,6 +38,8 @@ export type Step =
   | { do: 'report-copy'; kind: Copy['kind'] }
   | { do: 'take-grant'; epoch: number }
   | { do: 'take-snapshot'; id: string }
+  | { do: 'revert'; epoch: number }
+  | { do: 'report-revert'; epoch: number }
   | { do: 'measure-snapshot'; snapshot: string; base: string | null }
   | { do: 'undo-release' }
   | { do: 'reclaim'; epoch: number }
@@ -114,11 +117,12 @@ function planSuperseded(facts: VolumeFacts, volume: Volume): Step[] {
 
 function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
   if (facts.grant?.state === 'releasing' && facts.grant.epoch === volume.epoch) return [{ do: 'undo-release' }];
-  if (facts.grant?.state === 'released' && facts.grant.epoch === volume.epoch) return [{ do: 'reclaim', epoch: facts.grant.epoch }];
+  if (facts.grant?.state === 'released' && facts.grant.epoch === volume.epoch) return planReleasedHolder(facts.grant, volume);
   const acquire = planAcquisition(facts, volume);
   if (acquire.length > 0) return acquire;
   const take = planSnapshots(facts, volume);
   if (take.length > 0) return take;
+  if (isToRevert(volume) && facts.live === 'writable') return [{ do: 'revert', epoch: volume.epoch }];
   const idle = facts.mounted && facts.references === 0;
   return [
     ...planCopyReport(facts, volume, 'live'),
@@ -127,6 +131,15 @@ function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
     ...(idle ? [{ do: 'unmount' } as const] : []),
     ...planRekeying(facts, volume),
   ];
+}
+
+/** It has given up its right to write: for a snapshot that the volume goes back to, or else for nothing any more. */
+function planReleasedHolder({ epoch, snapshot }: Grant, volume: Volume): Step[] {
+  return isToRevert(volume) && snapshot !== null ? [{ do: 'report-revert', epoch }] : [{ do: 'reclaim', epoch }];
+}
+
+function isToRevert({ reverting }: Volume): boolean {
+  return reverting !== null && reverting.problem === null;
 }
 
 /** What people wait for comes before all tidying up. A copy that is closed for want of a lease is opened again first. */
@@ -162,9 +175,10 @@ function planAcquisition(facts: VolumeFacts, volume: Volume): Step[] {
     { do: 'report-copy', kind: 'live' },
     { do: 'take-grant', epoch: volume.epoch },
   ];
-  // The live copy of the epoch before goes on: it was released for a move that was then called off.
-  if (live !== 'absent' && grant !== null && grant.epoch + 1 === volume.epoch) return [{ do: 'resume-live' }, ...finish];
   const reportedLive = volume.copies.some((copy) => copy.host === facts.self && copy.kind === 'live');
+  // The live copy of the epoch before goes on: it was released for a move that was then called off. Not so if the volume goes back to a snapshot.
+  const goesOn = reportedLive || !isReverted(volume);
+  if (live !== 'absent' && grant !== null && grant.epoch + 1 === volume.epoch && goesOn) return [{ do: 'resume-live' }, ...finish];
   if (live !== 'absent' && grant === null && reportedLive) return [{ do: 'resume-live' }, ...finish];
   if (live === 'absent' && reportedLive) return [complain('The live copy of this volume is missing from the pool.')];
   return [...planFreshLive(facts, volume), ...finish];

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { byteCount, epoch, identifier, snapshotRecord, timestamp } from '../model/records.ts';
+import { byteCount, epoch, identifier, snapshotRecord, timestamp, volumeRecord } from '../model/records.ts';
 import { defineRoutes } from './route.ts';
 
 /** Routes about snapshots that people ask for by name. */
@@ -58,6 +58,33 @@ export const snapshotRoutes = defineRoutes({
     summary: 'Gives a snapshot up, on all hosts; one that is off drops it when it is back.',
     callers: everyone,
     parameters: snapshotParameters,
+    response: emptyAnswer,
+  },
+  revertVolume: {
+    method: 'POST',
+    path: '/v1/volumes/:volume/revert',
+    summary: 'Lets a volume that nothing uses go back to one of its snapshots; what it held before is kept as another one.',
+    callers: everyone,
+    parameters: volumeParameters,
+    body: z.strictObject({ snapshot: z.string().min(1).max(256) }),
+    response: volumeRecord,
+  },
+  commitRevert: {
+    method: 'POST',
+    path: '/v1/volumes/:volume/revert/commit',
+    summary: 'The calling holder can no longer write; the snapshot holds everything.',
+    callers: ['host'],
+    parameters: volumeParameters,
+    body: z.strictObject({ epoch, snapshot: identifier }),
+    response: emptyAnswer,
+  },
+  refuseRevert: {
+    method: 'POST',
+    path: '/v1/volumes/:volume/revert/refuse',
+    summary: 'The calling holder keeps the volume as it is, because something uses it or went wrong.',
+    callers: ['host'],
+    parameters: volumeParameters,
+    body: z.strictObject({ epoch, code: z.string(), message: z.string().max(4096), hint: z.string().max(1024).nullable() }),
     response: emptyAnswer,
   },
   recordSnapshotTaken: {

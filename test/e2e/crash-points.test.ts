@@ -10,7 +10,7 @@ import { standsStill, standStillAt, standStillEnvironment } from './support/stan
 type Operation = 'create' | 'start' | 'move' | 'remove';
 
 /** In failover.test.ts and snapshots.test.ts. */
-type TestedElsewhere = 'diverged-kept' | 'snapshot-recorded' | 'named-snapshot-made' | 'named-snapshot-recorded';
+type TestedElsewhere = 'diverged-kept' | 'snapshot-recorded' | 'named-snapshot-made' | 'named-snapshot-recorded' | 'revert-reported';
 
 /** Where each place is come to, and during what. The type makes this complete: a new crash point does not compile until it is listed. */
 const crashPoints: Record<Exclude<CrashPoint, TestedElsewhere>, { dies: 'source' | 'destination'; during: Operation[] }> = {

@@ -6,7 +6,7 @@ import type { SnapshotView } from '../../src/protocol/snapshot-routes.ts';
 import type { Host } from '../../testbed/lab.ts';
 import { waitUntil } from '../../testbed/process.ts';
 import { Cluster } from './support/cluster.ts';
-import { volumeRecord } from './support/invariants.ts';
+import { expectClean, volumeRecord } from './support/invariants.ts';
 import { standsStill, standStillAt, standStillEnvironment } from './support/stand-still.ts';
 
 let cluster: Cluster;
@@ -41,6 +41,12 @@ function contentOn(host: Host, volumeId: string, snapshot: string): string | und
   const folder = host.path(`/var/lib/supercargo/pool/volumes/${volumeId}/snapshots`);
   const name = existsSync(folder) ? readdirSync(folder).find((each) => each.endsWith(`-${snapshot}`)) : undefined;
   return name === undefined ? undefined : readFileSync(join(folder, name, 'data', 'file'), 'utf8').trim();
+}
+
+async function waitFor<Found>(look: () => Found | undefined): Promise<Found> {
+  let found: Found | undefined;
+  await settles('what is looked for is there', () => (found = look()) !== undefined);
+  return found!;
 }
 
 async function settles(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
@@ -150,6 +156,57 @@ describe('a volume that is made from a snapshot', () => {
     await cluster.run(h1, 'snapshot', 'rm', `${volume}@a`);
     await cluster.run(h1, 'volume', 'rm', volume, `${volume}-clone`);
   });
+});
+
+describe('a volume that goes back to a snapshot', () => {
+  test('is refused while it is in use, says by whom, and then is as it was, also for its replica', async () => {
+    const volume = await newVolume('class=copied');
+    const { volumeId, snapshot } = await take(h1, `${volume}@a`);
+    await cluster.startContainer(h2, 'user-of-reverted', volume);
+    await h2.docker('exec', 'user-of-reverted', 'sh', '-c', 'echo second > /data/file; sync');
+    const refused = await cluster.tryRun(h1, 'volume', 'revert', `${volume}@a`);
+    expect([refused.exitCode, refused.stderr]).toEqual([4, expect.stringContaining('container user-of-reverted')]);
+    await h2.docker('rm', '-f', 'user-of-reverted');
+    const replica = await waitFor(() => [h1, h3].find((host) => contentOn(host, volumeId, snapshot!) === 'first'));
+
+    await cluster.run(h1, 'volume', 'revert', `${volume}@a`);
+    expect(await read(h2, volume)).toBe('first');
+    const [, safety] = await cluster.json<SnapshotView[]>(h1, 'snapshot', 'ls', volume);
+    expect(safety).toMatchObject({ kind: 'safety', state: 'taken' });
+    await settles('the replica has what was before', () => contentOn(replica, volumeId, safety!.snapshot!) === 'second');
+    // And back again, and the same once more.
+    await cluster.run(h1, 'volume', 'revert', `${volume}@${safety!.name}`);
+    expect(await read(h2, volume)).toBe('second');
+    await cluster.run(h1, 'volume', 'revert', `${volume}@a`);
+    await cluster.run(h1, 'volume', 'revert', `${volume}@a`);
+    await cluster.run(h1, 'volume', 'move', volume, '--to', replica.name);
+    expect(await read(replica, volume)).toBe('first');
+    await write(replica, volume, 'third');
+    expect(await read(h2, volume)).toBe('third');
+    expect(await expectClean(cluster, volume)).toBe('h2');
+    await cluster.run(h1, 'volume', 'rm', volume);
+  });
+
+  test.each(['releasing-recorded', 'made-read-only', 'final-snapshot-made', 'release-recorded', 'revert-reported', 'live-created', 'live-reported'])(
+    'is as before or as it was then, if its host is killed at %s',
+    async (place) => {
+      const volume = await newVolume();
+      await take(h1, `${volume}@a`);
+      await write(h2, volume, 'second');
+      standStillAt(h2, place);
+      const reverted = cluster.tryRun(h1, 'volume', 'revert', `${volume}@a`);
+      await standsStill(h2);
+      await cluster.restartDaemon(h2);
+      const { exitCode } = await reverted;
+      expect(await read(h2, volume)).toBe(exitCode === 0 ? 'first' : 'second');
+      const kept = (await cluster.json<SnapshotView[]>(h1, 'snapshot', 'ls', volume)).slice(1);
+      expect(kept.map(({ volumeId, snapshot }) => contentOn(h2, volumeId, snapshot!))).toEqual(exitCode === 0 ? ['second'] : []);
+      await cluster.run(h1, 'volume', 'revert', `${volume}@a`);
+      expect(await read(h3, volume)).toBe('first');
+      expect(await expectClean(cluster, volume)).toBe('h3');
+      await cluster.run(h1, 'volume', 'rm', volume);
+    },
+  );
 });
 
 describe('a snapshot whose holder is away', () => {

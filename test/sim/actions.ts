@@ -31,6 +31,7 @@ export type Deed =
   | { do: 'burden'; host: number; by: number; lasts: number }
   | { do: 'snapshot'; volume: string; name: string }
   | { do: 'delete-snapshot'; volume: string; pick: number }
+  | { do: 'revert'; volume: string; pick: number }
   | { do: 'clone'; volume: string; pick: number; name: string };
 
 /** Something that happens to the cluster. Times and durations are true time, in milliseconds; machine 0 is the name server's. */
@@ -38,7 +39,7 @@ export type Action = { at: number } & Deed;
 export type Kind = Deed['do'];
 
 /** Chosen apart from the others. */
-type OfItsOwnLuck = 'burden' | 'snapshot' | 'delete-snapshot' | 'clone';
+type OfItsOwnLuck = 'burden' | 'snapshot' | 'delete-snapshot' | 'clone' | 'revert';
 
 interface Chooser {
   random: SeededRandom;
@@ -120,7 +121,7 @@ const makers: Record<Exclude<Kind, OfItsOwnLuck>, { weight: number; make: Maker 
 };
 
 const chosenKinds = Object.keys(makers) as (keyof typeof makers)[];
-export const kinds: readonly Kind[] = [...chosenKinds, 'burden', 'snapshot', 'delete-snapshot', 'clone'];
+export const kinds: readonly Kind[] = [...chosenKinds, 'burden', 'snapshot', 'delete-snapshot', 'clone', 'revert'];
 
 /** A machine that has much to do takes longer to freeze and kill, but less than the freeze's lead and the margin together leave. Milliseconds. */
 const greatestBurden = 1800;
@@ -197,6 +198,7 @@ function chooseSnapshots({ seed, hours }: { seed: number; hours: number }): Acti
     const volume = random.pick(volumeNames);
     actions.push({ at, do: 'snapshot', volume, name: `s${number}` });
     if (random.chance(0.5)) actions.push({ at: at + random.integer(60_000), do: 'delete-snapshot', volume, pick: random.integer(1000) });
+    if (random.chance(0.3)) actions.push({ at: at + random.integer(30_000), do: 'revert', volume, pick: random.integer(1000) });
     // Each of them is a volume more, which all hosts look after until the end.
     if (random.chance(0.1))
       actions.push({ at: at + random.integer(30_000), do: 'clone', volume, pick: random.integer(1000), name: `clone${number}` });

@@ -138,6 +138,10 @@ export class Player {
         const snapshot = this.#snapshotOf(action.volume, action.pick);
         return snapshot === undefined ? undefined : this.#call(operator.deleteSnapshot({ parameters: { volume: action.volume, snapshot } }));
       }
+      case 'revert': {
+        const snapshot = this.#snapshotOf(action.volume, action.pick);
+        return snapshot === undefined ? undefined : this.#call(operator.revertVolume({ parameters: { volume: action.volume }, body: { snapshot } }));
+      }
       case 'clone': {
         const { volume, name } = action;
         const snapshot = this.#snapshotOf(volume, action.pick);

@@ -95,7 +95,7 @@ async function inspectSnapshot(cli: Cli, text: string): Promise<void> {
       ['asked for', view.requestedAt],
       ['taken', view.takenAt ?? 'not yet'],
       ['epoch', view.epoch === null ? '' : String(view.epoch)],
-      ['changed since the one before', view.bytes === null ? '' : formatSize(view.bytes)],
+      ['changed', view.bytes === null ? '' : formatSize(view.bytes)],
       ['on', view.hosts.join(', ')],
     ]),
   );
