@@ -117,7 +117,10 @@ export type CrashPoint =
   | 'removal-confirmed'
   | 'copy-deleted'
   | 'diverged-kept'
-  | 'snapshot-recorded';
+  | 'snapshot-recorded'
+  | 'named-snapshot-made'
+  | 'named-snapshot-recorded'
+  | 'revert-reported';
 
 /** What every part of the agent has at hand. */
 export interface AgentContext extends AgentOptions {

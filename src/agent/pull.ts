@@ -1,4 +1,5 @@
 import { isSupercargoError } from '../model/errors.ts';
+import { inHistoryOrder } from '../model/snapshots.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import type { RouteOutput } from '../protocol/route.ts';
 import { Download } from './download.ts';
@@ -35,9 +36,10 @@ export async function pullRound(session: PullSession): Promise<PulledRound> {
  */
 function knownFinalRound({ context, move, lastPulled }: PullSession, have: readonly string[]): Round | null {
   const snapshot = context.view.move(move.id)?.finalSnapshot ?? null;
-  const newest = have.at(-1) ?? null;
+  const volume = context.view.volume(move.volume);
+  const newest = (volume === null ? have : inHistoryOrder(volume, have)).at(-1) ?? null;
   if (snapshot === null || newest === null) return null;
-  const reported = context.view.volume(move.volume)?.copies.find((copy) => copy.host === move.from)?.snapshots ?? [];
+  const reported = volume?.copies.find((copy) => copy.host === move.from)?.snapshots ?? [];
   const common = newest === snapshot || newest === lastPulled || reported.includes(newest);
   return common ? { snapshot, base: newest === snapshot ? null : newest, final: true, estimatedBytes: 0 } : null;
 }

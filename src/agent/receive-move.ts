@@ -1,11 +1,12 @@
 import { isSupercargoError, SupercargoError, toSupercargoError } from '../model/errors.ts';
 import type { Move } from '../model/records.ts';
-import { chooseBase, isReadyForHandOver } from '../planner/transfer-plan.ts';
+import { inHistoryOrder, pinnedSnapshots } from '../model/snapshots.ts';
+import { chooseBase, isReadyForHandOver, missingPinned } from '../planner/transfer-plan.ts';
 import type { FinishedRound } from '../planner/transfer-plan.ts';
 import type { AgentContext } from './context.ts';
 import { requirePeer } from './peer-health.ts';
 import { ProgressReporter } from './progress.ts';
-import { pullRound } from './pull.ts';
+import { bring, pullRound } from './pull.ts';
 import { PullSession } from './pull-session.ts';
 import { copyOf } from './steps.ts';
 import type { VolumeActor } from './volume-actor.ts';
@@ -30,6 +31,8 @@ export async function receiveMove(context: AgentContext, actor: VolumeActor, mov
     await requirePeer(context, move.from, onSource(context, move));
     if (move.phase === 'copying') await preCopy(session, move);
     await awaitRelease(session, move, actor);
+    // None is left, unless one was taken after the last look.
+    await bringPinned(session, move);
     const last = await pullRound(session);
     await commit(context, move, last.snapshot, signal);
     context.log.info({ volume: move.volumeName, move: move.id, bytes: last.bytes, milliseconds: last.milliseconds }, 'moved here');
@@ -52,6 +55,27 @@ function requireMove(context: AgentContext, moveId: string): Move {
   return move;
 }
 
+/** What people gave a name to and the source has, oldest first. @throws what keeps it from coming, unless it was deleted meanwhile */
+async function bringPinned(session: PullSession, { volume: id, from }: Move): Promise<void> {
+  const { driver, view } = session.context;
+  for (const tried = new Set<string>(); ;) {
+    const volume = view.volume(id);
+    const { snapshots: have } = await driver.inspect(id);
+    const snapshot = volume === null ? undefined : missingPinned(volume, from, [...have, ...tried])[0];
+    if (volume === null || snapshot === undefined) return;
+    tried.add(snapshot);
+    const theirs = volume.copies.find((copy) => copy.host === from)?.snapshots ?? [];
+    const base = chooseBase(inHistoryOrder(volume, theirs), have, snapshot);
+    const estimatedBytes = volume.snapshots.find((each) => each.snapshot === snapshot)?.bytes ?? 0;
+    try {
+      await bring(session, { snapshot, base, estimatedBytes }, have);
+    } catch (error) {
+      const isStillWanted = pinnedSnapshots(view.volume(id) ?? volume).includes(snapshot);
+      if (isStillWanted || !isSupercargoError(error, 'not-found')) throw error;
+    }
+  }
+}
+
 /**
  * Copies while the source may still write, until what is left is small. If both sides have a snapshot in common already and nothing uses the volume, the
  * difference is taken in one go after the release instead: two small steps would take longer than one.
@@ -59,6 +83,7 @@ function requireMove(context: AgentContext, moveId: string): Move {
 async function preCopy(session: PullSession, move: Move): Promise<void> {
   const { context } = session;
   const { driver, view, nameServer, crashPoint } = context;
+  await bringPinned(session, move);
   const source = view.volume(move.volume)?.copies.find((copy) => copy.host === move.from);
   const own = await driver.inspect(move.volume);
   const common = chooseBase(source?.snapshots ?? [], own.snapshots, '');
@@ -87,6 +112,7 @@ async function awaitRelease(session: PullSession, move: Move, actor: VolumeActor
       if (!heard && now.reason === 'mount' && view.synced) await requirePeer(context, move.from, onSource(context, move));
       continue;
     }
+    await bringPinned(session, move);
     const { bytes, final } = await pullRound(session);
     interval = bytes < smallDeltaBytes ? Math.min(interval * 2, freshenMilliseconds.most) : freshenMilliseconds.first;
     // Once released, as the source itself says, there is nothing to freshen: the record will say so in a moment.

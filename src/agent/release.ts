@@ -67,8 +67,8 @@ async function closeOrCallOff(context: AgentContext, volume: Volume, request: Re
   }
 }
 
-/** Steps 2 to 7. @returns the final snapshot, or null and what was found to use the volume */
-async function closeAndSnapshot(context: AgentContext, volume: Volume, request: ReleaseRequest): Promise<Closing> {
+/** Steps 2 to 7; without a move, for a snapshot that the volume goes back to. @returns the final snapshot, or null and what was found to use the volume */
+export async function closeAndSnapshot(context: AgentContext, volume: Volume, request: { epoch: number; move: string | null }): Promise<Closing> {
   const { state, driver, crashPoint } = context;
   await state.setGrant(volume.id, { epoch: request.epoch, state: 'releasing', move: request.move, snapshot: null });
   crashPoint('releasing-recorded');
@@ -119,7 +119,7 @@ export async function undoRelease(context: AgentContext, volume: Volume, epoch: 
 }
 
 /** What still uses the volume after containers whose Unmount came had their time to end. */
-async function usesAfterLinger(context: AgentContext, volume: Volume): Promise<VolumeUse[]> {
+export async function usesAfterLinger(context: AgentContext, volume: Volume): Promise<VolumeUse[]> {
   const { clock, state } = context;
   const begin = clock.monotonicMilliseconds();
   for (;;) {

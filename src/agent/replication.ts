@@ -3,6 +3,7 @@ import { isSupercargoError } from '../model/errors.ts';
 import type { Volume } from '../model/records.ts';
 import { waitsForReplicas } from '../planner/volume-plan.ts';
 import type { AgentContext } from './context.ts';
+import { recordedOrOver } from './history.ts';
 import type { VolumeActor } from './volume-actor.ts';
 
 /** How often it is looked whether a volume is due. Milliseconds. */
@@ -25,7 +26,7 @@ export async function keepReplicated(context: AgentContext, actorOf: (volume: st
       const now = clock.monotonicMilliseconds();
       if (now - (looked.get(id) ?? -Infinity) < volume.protection.intervalMilliseconds) continue;
       looked.set(id, now);
-      await takeReplicaSnapshot(context, actorOf(id), volume, signal).catch((error: unknown) =>
+      await takeReplicaSnapshot(context, actorOf(id), volume).catch((error: unknown) =>
         log.warn({ volume: volume.name, error: String(error) }, 'could not take a snapshot for the replicas'),
       );
     }
@@ -42,7 +43,7 @@ function isHeldNow(grant: { state: string; epoch: number } | null, volume: Volum
 }
 
 /** In the volume's queue, so that it never falls into a release. A crash before the record leaves a snapshot that is tidied up. */
-async function takeReplicaSnapshot(context: AgentContext, actor: VolumeActor, volume: Volume, signal: AbortSignal): Promise<void> {
+async function takeReplicaSnapshot(context: AgentContext, actor: VolumeActor, volume: Volume): Promise<void> {
   const { driver, nameServer, nameServerTime, random, state, crashPoint } = context;
   await actor.exclusively(async () => {
     if (!isHeldNow(state.grant(volume.id), volume)) return;
@@ -58,33 +59,11 @@ async function takeReplicaSnapshot(context: AgentContext, actor: VolumeActor, vo
     try {
       await nameServer.recordSnapshot({ parameters: { volume: volume.id }, body: { epoch: volume.epoch, snapshot, bytes, takenAt } });
       crashPoint('snapshot-recorded');
-      await heardOf(context.view, volume, snapshot, signal);
+      await recordedOrOver(context.view, volume, ({ lineage }) => lineage.some((entry) => entry.snapshot === snapshot));
     } catch (error) {
       if (isSupercargoError(error, 'stale-epoch')) await driver.deleteSnapshot(volume.id, snapshot);
       throw error;
     }
   });
   actor.wake();
-}
-
-/**
- * Waits until the view has what was recorded: with an older view the plan would take the snapshot for one that was never recorded, and tidy it up. Without the name
- * server nothing is planned, and afterwards the view is new.
- */
-async function heardOf(view: AgentContext['view'], volume: Volume, snapshot: string, signal: AbortSignal): Promise<void> {
-  const isOver = (): boolean => {
-    const now = view.volume(volume.id);
-    return signal.aborted || !view.synced || now?.epoch !== volume.epoch || now.lineage.some((entry) => entry.snapshot === snapshot);
-  };
-  await new Promise<void>((resolve) => {
-    const look = (): void => {
-      if (!isOver()) return;
-      stopListening();
-      signal.removeEventListener('abort', look);
-      resolve();
-    };
-    const stopListening = view.onChange(look);
-    signal.addEventListener('abort', look);
-    look();
-  });
 }

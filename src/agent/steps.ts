@@ -5,6 +5,8 @@ import type { Copy, Volume } from '../model/records.ts';
 import type { Step } from '../planner/volume-plan.ts';
 import { mountPointOf } from './context.ts';
 import type { AgentContext } from './context.ts';
+import { reportRevert, revertVolume } from './revert.ts';
+import { measureSnapshot, takeNamedSnapshot } from './named-snapshots.ts';
 import { inUseError, relinquishForRemoval, releaseVolume, undoRelease } from './release.ts';
 
 /** What a step needs besides the context. */
@@ -27,13 +29,9 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
   if (volume === null) return;
   switch (step.do) {
     case 'create-live':
-      await driver.createLive(id);
-      await limitSize(context, volume);
-      return crashPoint('live-created');
+      return makeLive(context, volume, null);
     case 'activate':
-      await driver.createLiveFrom(id, step.snapshot);
-      await limitSize(context, volume);
-      return crashPoint('live-created');
+      return makeLive(context, volume, step.snapshot);
     case 'resume-live':
       return driver.setLiveReadOnly(id, false);
     case 'delete-live':
@@ -46,6 +44,14 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'take-grant':
       await state.takeGrant(id, { epoch: step.epoch, boot: context.boot });
       return crashPoint('grant-taken');
+    case 'take-snapshot':
+      return takeNamedSnapshot(context, id, step.id);
+    case 'revert':
+      return revertVolume(context, volume, step.epoch);
+    case 'report-revert':
+      return reportRevert(context, volume, step.epoch);
+    case 'measure-snapshot':
+      return measureSnapshot(context, id, step);
     case 'undo-release':
       return undoRelease(context, volume, state.grant(id)?.epoch ?? volume.epoch);
     case 'reclaim':
@@ -56,11 +62,8 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'release':
       if (await releaseVolume(context, volume, step)) await reportRelease(context, id, step.move, step.epoch);
       return;
-    case 'rededicate-release': {
-      const grant = state.grant(id);
-      if (grant?.state === 'released') await state.setGrant(id, { ...grant, move: step.move });
-      return;
-    }
+    case 'rededicate-release':
+      return rededicateRelease(context, id, step.move);
     case 'report-release':
       return reportRelease(context, id, step.move, step.epoch);
     case 'receive-move':
@@ -86,6 +89,14 @@ export async function performStep(context: AgentContext, subject: StepSubject, s
     case 'confirm-removal':
       return confirmRemoval(context, volume);
   }
+}
+
+/** @param snapshot what it starts with; null is nothing */
+async function makeLive(context: AgentContext, volume: Volume, snapshot: string | null): Promise<void> {
+  const { driver, crashPoint } = context;
+  await (snapshot === null ? driver.createLive(volume.id) : driver.createLiveFrom(volume.id, snapshot));
+  if (volume.sizeBytes !== null) await driver.setSizeLimit(volume.id, volume.sizeBytes);
+  crashPoint('live-created');
 }
 
 /** Ends whatever still writes a copy that does not count any more. */
@@ -130,10 +141,6 @@ async function deleteLive(context: AgentContext, volume: Volume): Promise<void> 
   await driver.deleteLive(volume.id);
 }
 
-async function limitSize({ driver }: AgentContext, volume: Volume): Promise<void> {
-  if (volume.sizeBytes !== null) await driver.setSizeLimit(volume.id, volume.sizeBytes);
-}
-
 /** What this host has of a volume, for the name server; null if nothing. */
 export async function copyOf({ driver }: AgentContext, id: string, kind: Copy['kind']): Promise<Omit<Copy, 'host'> | null> {
   const { live, snapshots } = await driver.inspect(id);
@@ -143,6 +150,11 @@ export async function copyOf({ driver }: AgentContext, id: string, kind: Copy['k
 /** @throws wrong-state if the record of this host's copy is not any more what the plan rests on */
 async function reportCopy({ nameServer, self }: AgentContext, volume: Volume, copy: Omit<Copy, 'host'> | null): Promise<void> {
   await nameServer.reportCopy({ parameters: { volume: volume.id }, body: { copy, seen: changesSeen(volume, self.id) } });
+}
+
+async function rededicateRelease({ state }: AgentContext, id: string, move: string): Promise<void> {
+  const grant = state.grant(id);
+  if (grant?.state === 'released') await state.setGrant(id, { ...grant, move });
 }
 
 async function reportRelease({ state, nameServer, crashPoint }: AgentContext, id: string, move: string, epoch: number): Promise<void> {

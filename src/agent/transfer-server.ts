@@ -4,6 +4,7 @@ import { newIdentifier } from '../model/identifiers.ts';
 import { currentHost } from '../model/holder.ts';
 import { isOver } from '../model/placement.ts';
 import type { Move, Volume } from '../model/records.ts';
+import { inHistoryOrder } from '../model/snapshots.ts';
 import { chooseBase } from '../planner/transfer-plan.ts';
 import type { PeerRoutes } from '../protocol/peer-routes.ts';
 import { digestTrailer, lengthTrailer } from '../protocol/peer-routes.ts';
@@ -111,12 +112,12 @@ export class TransferServer {
   }
 
   async #prepareRound(ticket: TransferTicket, have: string[]): Promise<Awaited<ReturnType<Handlers<PeerRoutes>['prepareRound']>>> {
-    const { state, driver } = this.#context;
+    const { state, driver, view } = this.#context;
     const grant = state.grant(ticket.volume);
     const final = grant?.state === 'released' && grant.move === ticket.move && grant.epoch === ticket.epoch ? grant.snapshot : null;
     const snapshot = final ?? (await this.#makeSnapshot(ticket, have));
     const { snapshots } = await driver.inspect(ticket.volume);
-    const base = chooseBase(snapshots, have, snapshot);
+    const base = chooseBase(inHistoryOrder(view.volume(ticket.volume) ?? { lineage: [] }, snapshots), have, snapshot);
     // Nobody writes any more: what is left is small, and an estimate would cost more time than it tells.
     const estimatedBytes = final !== null && base !== null ? 0 : await driver.estimateDelta(ticket.volume, snapshot, base);
     return { snapshot, base, final: final !== null, estimatedBytes };
@@ -161,13 +162,14 @@ export class TransferServer {
     }
   }
 
-  /** Replicas are sent what is part of the volume's history, by its holder. */
+  /** Replicas are sent what is part of the volume's history or has a name, by its holder. */
   #requireHistory(ticket: TransferTicket, snapshot: string): void {
     const { view, state } = this.#context;
     const volume = view.volume(ticket.volume);
     const grant = state.grant(ticket.volume);
     const holds = volume !== null && currentHost(volume.placement) === this.#context.self.id && grant?.state !== 'released';
-    if (!holds || volume.epoch !== ticket.epoch || grant?.epoch !== ticket.epoch || !volume.lineage.some((entry) => entry.snapshot === snapshot)) {
+    const isKnown = volume !== null && [...volume.lineage, ...volume.snapshots].some((each) => each.snapshot === snapshot);
+    if (!holds || volume.epoch !== ticket.epoch || grant?.epoch !== ticket.epoch || !isKnown) {
       throw new SupercargoError('stale-epoch', 'This host does not hold the volume under the epoch of the ticket.', {
         hint: 'It is asked for again.',
       });

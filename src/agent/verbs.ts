@@ -10,6 +10,8 @@ import type { VolumeActor } from './volume-actor.ts';
 
 /** How long the name server may take to answer about a name that the local copy does not know, in milliseconds. */
 const lookupMilliseconds = 2000;
+/** How long it may take until a snapshot of a volume in use was taken that another one begins with, in milliseconds. */
+const cloneMilliseconds = 30_000;
 /** Engines wait sixty seconds for a removal. Milliseconds. */
 const removalMilliseconds = 50_000;
 
@@ -58,17 +60,22 @@ export function createVerbs(context: AgentContext, actorOf: (volume: string) => 
 
 async function create(context: AgentContext, options: CreateOptions, actorOf: (volume: string) => VolumeActor): Promise<void> {
   const { state, nameServer, self } = context;
-  if (state.volumeByName(options.name) === undefined) await requireRoom(context, options);
-  const volume = await nameServer.createVolume({
+  const { from } = options;
+  // What begins with the data of another volume shares it, and is made where that is.
+  if (state.volumeByName(options.name) === undefined && from === undefined) await requireRoom(context, options);
+  const call = {
     body: {
       name: options.name,
-      host: self.id,
+      ...(from === undefined
+        ? { host: self.id }
+        : { from: from.snapshot === null ? { volume: from.volume } : { volume: from.volume, snapshot: from.snapshot } }),
       ...(options.project === undefined ? {} : { project: options.project }),
       ...(options.class === undefined ? {} : { class: options.class }),
       ...(options.sizeBytes === undefined ? {} : { sizeBytes: options.sizeBytes }),
       ...(options.labels === undefined ? {} : { labels: options.labels }),
     },
-  });
+  };
+  const volume = await nameServer.createVolume(call, from === undefined ? {} : { timeoutMilliseconds: cloneMilliseconds });
   await state.rememberVolumes([volume]);
   actorOf(volume.id).wake();
 }

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { SupercargoError } from '../model/errors.ts';
 import { identifierPattern } from '../model/identifiers.ts';
-import { checkName, parseApplicationName } from '../model/names.ts';
+import { checkName, parseApplicationName, parseSnapshotName } from '../model/names.ts';
 import { connectToCluster, withAgent, withApi } from './connection.ts';
 import type { Api, LocalApi } from './connection.ts';
 import type { CliDependencies } from './dependencies.ts';
@@ -73,6 +73,25 @@ export function reference(kind: string): (text: string) => string {
 /** As reference, for one object or several. */
 export function references(kind: string): (text: string, previous: string[] | undefined) => string[] {
   return (text, previous) => [...(previous ?? []), reference(kind)(text)];
+}
+
+/** Parser of an argument that says which snapshot is meant: VOLUME@SNAPSHOT. */
+export function snapshotReference(text: string): string {
+  if (parseSnapshotName(text).snapshot !== null) return text;
+  throw new SupercargoError('invalid-name', `${JSON.stringify(text)} names no snapshot.`, {
+    hint: `Write VOLUME@SNAPSHOT; supercargo snapshot ls ${text} lists them.`,
+  });
+}
+
+/** Parser of an argument VOLUME@SNAPSHOT or VOLUME. */
+export function volumeOrSnapshot(text: string): string {
+  parseSnapshotName(text);
+  return text;
+}
+
+/** As snapshotReference, for one or several. */
+export function snapshotReferences(text: string, previous: string[] | undefined): string[] {
+  return [...(previous ?? []), snapshotReference(text)];
 }
 
 /** Parser of an argument that says which application is meant: PROJECT/NAME or its identifier. */

@@ -7,6 +7,8 @@ import type { Cli } from './cli.ts';
 const lookupMilliseconds = 700;
 
 const completedArguments = [
+  ['volume clone', 'source', 'named'],
+  ['volume revert', 'snapshot', 'named'],
   ['volume inspect', 'volume', 'volumes'],
   ['volume rm', 'volume', 'volumes'],
   ['volume move', 'volume', 'volumes'],
@@ -16,6 +18,10 @@ const completedArguments = [
   ['volume restore', 'snapshot', 'snapshots'],
   ['volume forget', 'volume', 'volumes'],
   ['volume forget', 'snapshot', 'snapshots'],
+  ['snapshot create', 'snapshot', 'volumes'],
+  ['snapshot ls', 'volume', 'volumes'],
+  ['snapshot inspect', 'snapshot', 'named'],
+  ['snapshot rm', 'snapshot', 'named'],
   ['where', 'volume', 'volumes'],
   ['host inspect', 'host', 'hosts'],
   ['host label', 'host', 'hosts'],
@@ -68,6 +74,7 @@ async function lookUpNames(cli: Cli): Promise<Names> {
   return {
     volumes: volumes.map(({ name }) => name),
     snapshots: volumes.flatMap(({ diverged }) => diverged.map(({ snapshot }) => snapshot)),
+    named: volumes.flatMap(({ name, snapshots }) => snapshots.map((snapshot) => `${name}@${snapshot.name}`)),
     hosts: hosts.map(({ name }) => name),
     classes: classes.map(({ name }) => name),
     projects: projects.map(({ name }) => name),

@@ -16,6 +16,7 @@ import { addKeyCommands } from './commands/key.ts';
 import { addMoveCommands } from './commands/move.ts';
 import { addProjectCommands } from './commands/project.ts';
 import { addRevokeCommands } from './commands/revoke.ts';
+import { addSnapshotCommands } from './commands/snapshot.ts';
 import { addUserCommands } from './commands/user.ts';
 import { addVersionCommand } from './commands/version.ts';
 import { addVolumeCommands } from './commands/volume.ts';
@@ -50,7 +51,7 @@ export function buildProgram(cli: Cli): Command {
     });
   const groups = [
     ['Hosts:', addDaemonCommands, addClusterCommands, addHostCommands, addAuthorityCommands, addDoctorCommand],
-    ['Volumes:', addVolumeCommands, addMoveCommands, addWhereCommand, addClassCommands, addKeyCommands, addEventCommands],
+    ['Volumes:', addVolumeCommands, addSnapshotCommands, addMoveCommands, addWhereCommand, addClassCommands, addKeyCommands, addEventCommands],
     ['Who may use what:', addProjectCommands, addApplicationCommands, addGrantCommands, addRevokeCommands, addUserCommands, addAuditCommands],
     ['Other:', addCompletionCommand, addVersionCommand],
   ] as const;

@@ -1,9 +1,10 @@
 import { SupercargoError } from '../model/errors.ts';
+import { parseSnapshotName } from '../model/names.ts';
 import { parseSize } from '../model/size.ts';
 import type { CreateOptions } from '../ports/volume-verbs.ts';
 
 const labelPrefix = 'label.';
-const knownOptions = `Known options: size (for example 10G), class, project, ${labelPrefix}KEY.`;
+const knownOptions = `Known options: size (for example 10G), class, project, from (VOLUME or VOLUME@SNAPSHOT), ${labelPrefix}KEY.`;
 
 /**
  * Translates the `-o key=value` options of a Create.
@@ -16,6 +17,7 @@ export function parseCreateOptions(options: Record<string, string>): Omit<Create
     if (option === 'size') result.sizeBytes = parseSize('size', value);
     else if (option === 'class') result.class = notEmpty('class', value);
     else if (option === 'project') result.project = notEmpty('project', value);
+    else if (option === 'from') result.from = parseSnapshotName(value);
     else if (option.startsWith(labelPrefix) && option.length > labelPrefix.length) labels.push([option.slice(labelPrefix.length), value]);
     else throw new SupercargoError('invalid-option', `There is no option ${JSON.stringify(option)}.`, { hint: knownOptions });
   }

@@ -69,9 +69,13 @@ describe('the calls', () => {
       body: { Err: '' },
     });
     await call('VolumeDriver.Create', { Name: 'w', Opts: null });
+    await call('VolumeDriver.Create', { Name: 'x', Opts: { from: 'pgdata@nightly' } });
+    await call('VolumeDriver.Create', { Name: 'y', Opts: { from: 'pgdata' } });
     expect(verbs.calls).toEqual([
       ['create', { name: 'v', sizeBytes: 10 * 1024 ** 3, class: 'fast', project: 'shop', labels: { team: 'a' } }],
       ['create', { name: 'w' }],
+      ['create', { name: 'x', from: { volume: 'pgdata', snapshot: 'nightly' } }],
+      ['create', { name: 'y', from: { volume: 'pgdata', snapshot: null } }],
     ]);
   });
 
@@ -151,6 +155,9 @@ describe('hostile requests', () => {
     [{ siez: '10G' }, /no option "siez".*Known options: size.*class/],
     [{ size: 'ten' }, /Option "size" is not a size: "ten"/],
     [{ size: 10 }, /Option "size" must be a text/],
+    [{ from: 'a@b@c' }, /"a@b@c" is not VOLUME@SNAPSHOT/],
+    [{ from: '@nightly' }, /The volume name is empty/],
+    [{ from: 'pgdata@' }, /The snapshot name is empty/],
     [{ class: '' }, /Option "class" is empty/],
     [{ project: '' }, /Option "project" is empty.*supercargo project ls/],
     [{ 'label.': 'x' }, /no option "label."/],

@@ -40,12 +40,12 @@ export function recordSnapshot(volume: Volume, host: string, entry: LineageEntry
     });
   }
   if (volume.lineage.some((each) => each.snapshot === entry.snapshot)) return volume;
-  return { ...volume, lineage: trimLineage([...volume.lineage, entry], volume.copies) };
+  return { ...volume, lineage: trimLineage([...volume.lineage, entry], volume) };
 }
 
-/** Leaves out what no copy has any more, but for the last few. */
-function trimLineage(lineage: readonly LineageEntry[], copies: readonly Copy[]): LineageEntry[] {
-  const present = new Set(copies.flatMap((copy) => copy.snapshots));
+/** Leaves out what no copy has any more and nobody has given a name, but for the last few. */
+function trimLineage(lineage: readonly LineageEntry[], { copies, snapshots }: Volume): LineageEntry[] {
+  const present = new Set([...copies.flatMap((copy) => copy.snapshots), ...snapshots.map(({ snapshot }) => snapshot)]);
   return lineage.filter((entry, index) => present.has(entry.snapshot) || index >= lineage.length - rememberedEntries);
 }
 
@@ -82,14 +82,18 @@ export function failOver(volume: Volume, takeover: Takeover): Volume {
     reason: takeover.reason,
     at: takeover.now,
   };
-  const kept = volume.lineage.indexOf(newest) + 1;
+  const end = volume.lineage.indexOf(newest) + 1;
+  const kept = volume.lineage.slice(0, end);
+  // One that the volume went back to is in the history twice.
+  const lost = volume.lineage.slice(end).filter(({ snapshot }) => !kept.some((entry) => entry.snapshot === snapshot));
   const { snapshots } = volume.copies.find((each) => each.host === takeover.to) ?? { snapshots: [] };
   return withNewEpoch({
     // Whatever live copy it had once is none of the new epoch: it makes that one from the snapshot.
     ...recordCopy(volume, takeover.to, { host: takeover.to, kind: 'replica', snapshots }),
     placement: { state: 'held', host: takeover.to, base: newest.snapshot },
-    lineage: volume.lineage.slice(0, kept),
-    diverged: [...volume.diverged, ...cutOff(volume, volume.lineage.slice(kept), takeover.now)],
+    lineage: kept,
+    diverged: [...volume.diverged, ...cutOff(volume, lost, takeover.now)],
+    reverting: null,
     lastFailover: record,
   });
 }

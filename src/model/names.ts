@@ -44,3 +44,22 @@ export function parseApplicationName(text: string): { project: string; name: str
   }
   return { project: checkName('project', project), name: checkName('application', name) };
 }
+
+/**
+ * Takes apart how people write a snapshot: VOLUME@SNAPSHOT. Without a snapshot, the volume as it is now is meant.
+ * @throws invalid-name
+ */
+export function parseSnapshotName(text: string): { volume: string; snapshot: string | null } {
+  const [volume = '', snapshot, ...rest] = text.split('@');
+  if (rest.length > 0) {
+    throw new SupercargoError('invalid-name', `The snapshot name ${JSON.stringify(text)} is not VOLUME@SNAPSHOT.`, {
+      hint: 'Write for example pgdata@nightly.',
+    });
+  }
+  return { volume: checkReference('volume', volume), snapshot: snapshot === undefined ? null : checkReference('snapshot', snapshot) };
+}
+
+/** A name or an identifier. @throws invalid-name */
+function checkReference(kind: string, text: string): string {
+  return identifierPattern.test(text) ? text : checkName(kind, text);
+}

@@ -19,6 +19,8 @@ export function newVolume(given: Pick<Volume, 'id' | 'name' | 'createdAt'> & Par
     leasedEpoch: null,
     lineage: [],
     diverged: [],
+    snapshots: [],
+    reverting: null,
     lastFailover: null,
     origin: null,
     ...given,

@@ -71,7 +71,7 @@ function openMove(volume: Volume, held: Placement & { state: 'held' }, to: strin
   // Listed from the start: should the volume be removed meanwhile, its record waits until what has already arrived there is gone as well.
   const listed = volume.copies.some((copy) => copy.host === to);
   const expecting = listed ? volume : recordCopy(volume, to, { host: to, kind: 'replica', snapshots: [] });
-  return { move, volume: { ...expecting, placement: { state: 'moving', from: held.host, to, move: move.id, base: held.base } } };
+  return { move, volume: { ...expecting, reverting: null, placement: { state: 'moving', from: held.host, to, move: move.id, base: held.base } } };
 }
 
 /** Checks that volume and move belong together and that the move is still going on. */
@@ -166,7 +166,7 @@ export function remove(volume: Volume): Volume | null {
     case 'free':
       return null;
     case 'held':
-      return { ...volume, placement: { state: 'removing', host: placement.host, base: placement.base, confirmed: false } };
+      return { ...volume, reverting: null, placement: { state: 'removing', host: placement.host, base: placement.base, confirmed: false } };
     case 'removing':
       return volume;
     case 'moving':

@@ -122,6 +122,33 @@ const divergedCopy = z.object({
 });
 export type DivergedCopy = z.infer<typeof divergedCopy>;
 
+/**
+ * A snapshot that somebody asked for by name. It is wanted until the holder has taken it, and from then on pinned: no host that has it drops it before it is
+ * deleted here. A name may be given again after that; `id` tells one request from the other.
+ */
+export const snapshotRecord = z.object({
+  id: identifier,
+  name: z.string(),
+  kind: z.enum(['manual', 'scheduled', 'safety']).describe('safety: taken by itself, before something that could not be undone without it.'),
+  description: z.string(),
+  labels: z.record(z.string(), z.string()),
+  requestedAt: timestamp,
+  snapshot: identifier.nullable().describe('What it is called on the disks; null until it has been taken.'),
+  takenAt: timestamp.nullable(),
+  epoch: epoch.nullable().describe('Whose holder took it.'),
+  bytes: byteCount.nullable().describe('Roughly what changed since the snapshot before.'),
+  problem: z.string().nullable().describe('Why it could not be taken; asked for again, it is tried again.'),
+});
+export type Snapshot = z.infer<typeof snapshotRecord>;
+
+/** The holder is asked to let the volume go back to a snapshot, now or never. */
+const revertRequest = z.object({
+  id: identifier,
+  snapshot: identifier,
+  requestedAt: timestamp,
+  problem: z.object({ code: z.string(), message: z.string(), hint: z.string().nullable() }).nullable().describe('Why the holder does not do it.'),
+});
+
 const failoverRecord = z.object({
   from: identifier,
   to: identifier,
@@ -159,9 +186,15 @@ export const volumeRecord = z.object({
     .describe('The epoch whose holder stops its users when its lease ends; only then may a machine let a replica take over.'),
   lineage: z.array(lineageEntry).default([]).describe('Oldest first; entries that no copy has any more are left out.'),
   diverged: z.array(divergedCopy).default([]),
+  snapshots: z.array(snapshotRecord).default([]).describe('Those that were taken in the order in which they were, then those that are wanted.'),
+  reverting: revertRequest.nullable().default(null),
   lastFailover: failoverRecord.nullable().default(null),
   origin: z
-    .object({ volume: identifier, snapshot: identifier })
+    .object({
+      volume: identifier,
+      snapshot: identifier,
+      title: z.string().nullable().default(null).describe('As it was asked for, for example pgdata@nightly.'),
+    })
     .nullable()
     .default(null)
     .describe('The snapshot of another volume, on the same host, that this one was made from.'),

@@ -85,6 +85,16 @@ const rules: Partial<Record<Route, Judge>> = {
   recordDiverged: ofVolume,
   releaseKeys: ofVolume,
   confirmRekey: ofVolume,
+  createSnapshot: ofVolume,
+  listSnapshots: given('volume', ofVolume),
+  getSnapshot: ofVolume,
+  deleteSnapshot: ofVolume,
+  recordSnapshotTaken: ofVolume,
+  recordSnapshotFailed: ofVolume,
+  recordSnapshotBytes: ofVolume,
+  revertVolume: ofVolume,
+  commitRevert: ofVolume,
+  refuseRevert: ofVolume,
   listMoves: anything,
   createMove: ofVolume,
   getMove: ofMove,
@@ -107,6 +117,7 @@ const rules: Partial<Record<Route, Judge>> = {
 /** What of an answer a host is told, item by item. */
 const lists: Partial<Record<Route, (picture: HostPicture, item: never) => boolean>> = {
   listVolumes: ({ volumes }, { id }: { id: string }) => volumes.has(id),
+  listSnapshots: ({ volumes }, { volumeId }: { volumeId: string }) => volumes.has(volumeId),
   listMoves: ({ moves }, { id }: { id: string }) => moves.has(id),
   listHosts: ({ hosts }, { id }: { id: string }) => hosts.has(id),
   listProjects: ({ projects }, { id }: { id: string }) => projects.has(id),
@@ -149,8 +160,10 @@ export async function pictureOf({ store, clock }: NameServerContext, host: strin
 /** Whether what happened concerns something that the host is told of. Events have names only, and a name may have been another volume's before. */
 export function tellsOfKnown({ volumes, hosts }: HostPicture, { type, subject, time }: ClusterEvent): boolean {
   const [kind] = type.split('.');
-  if (kind === 'volume' || kind === 'move' || kind === 'replica')
-    return [...volumes.values()].some(({ name, createdAt }) => name === subject && createdAt <= time);
+  if (kind === 'volume' || kind === 'move' || kind === 'replica' || kind === 'snapshot') {
+    const [volume] = subject.split('@');
+    return [...volumes.values()].some(({ name, createdAt }) => name === volume && createdAt <= time);
+  }
   return kind === 'host' && [...hosts.values()].some(({ name }) => name === subject);
 }
 

@@ -26,10 +26,12 @@ import { ensureDefaultProject, projectHandlers } from './projects.ts';
 import { keys } from './keys.ts';
 import { Repository } from './repository.ts';
 import { protectionHandlers } from './protection.ts';
+import { callOffReverts, revertHandlers } from './revert.ts';
 import { revocationHandlers } from './revocation.ts';
 import { persistently, runHousekeeping } from './housekeeping.ts';
 import { Refusals } from './refusals.ts';
 import { callOffRemovals } from './removal.ts';
+import { snapshotHandlers } from './snapshots.ts';
 import { userHandlers } from './users.ts';
 import { keyHandlers } from './volume-keys.ts';
 import type { MasterKeySource } from './volume-keys.ts';
@@ -121,6 +123,7 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
   await ensureBuiltInClasses(repository);
   await ensureDefaultProject(repository);
   await callOffRemovals(context);
+  await callOffReverts(context);
   return {
     context,
     handlers: admitMembers(context, {
@@ -137,6 +140,8 @@ export async function createNameServer(options: NameServerOptions): Promise<Name
       ...eventHandlers(context),
       ...watchHandlers(context),
       ...protectionHandlers(context),
+      ...snapshotHandlers(context),
+      ...revertHandlers(context),
       ...hostLifeHandlers(context),
       ...auditHandlers(context),
       ...userHandlers(context),

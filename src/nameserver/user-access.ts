@@ -23,7 +23,10 @@ const byGrant: Locate = async (repository, { grant = '' }) =>
 
 /** What concerns one project, and how its project is found. Whoever's role counts for one project may call these only. */
 const ofOneProject: Partial<Record<Route, Locate>> = {
-  createVolume: async (repository, { project = 'default' }) => byProject(repository, { project }),
+  createVolume: async (repository, words) => {
+    const { project, from } = words as { project?: string; from?: { volume: string } };
+    return project === undefined && from !== undefined ? byVolume(repository, from) : byProject(repository, { project: project ?? 'default' });
+  },
   getVolume: byVolume,
   updateVolume: byVolume,
   removeVolume: byVolume,
@@ -32,6 +35,10 @@ const ofOneProject: Partial<Record<Route, Locate>> = {
   previewFailover: byVolume,
   failOver: byVolume,
   forgetDiverged: byVolume,
+  createSnapshot: byVolume,
+  getSnapshot: byVolume,
+  deleteSnapshot: byVolume,
+  revertVolume: byVolume,
   createMove: byVolume,
   getMove: byMove,
   cancelMove: byMove,
@@ -48,6 +55,7 @@ const ofOneProject: Partial<Record<Route, Locate>> = {
 /** Lists, of which such a user sees what belongs to its project. */
 const lists: Partial<Record<Route, (repository: Repository, item: never) => Promise<string>>> = {
   listVolumes: async (_, item: { project: string }) => item.project,
+  listSnapshots: async (repository, item: { volumeId: string }) => byVolume(repository, { volume: item.volumeId }).catch(() => ''),
   listProjects: async (_, item: { id: string }) => item.id,
   listApplications: async (_, item: { project: string }) => item.project,
   listGrants: async (repository, item: { application: string }) => byApplication(repository, item),

@@ -21,6 +21,8 @@ import { admitVolume } from './quotas.ts';
 import { awaitRemoval } from './removal.ts';
 import { requireRestored } from './restore.ts';
 import { keys } from './keys.ts';
+import { findOrigin, fromPresent, originTitle, placeOfOrigin } from './origin.ts';
+import type { Origin } from './origin.ts';
 import { hintFor, isThereFor, requireReach } from './reach.ts';
 import type { Transaction } from './repository.ts';
 import { callingUser } from './users.ts';
@@ -149,23 +151,37 @@ function checkEntityTag(request: RequestContext, transaction: Transaction, volum
 }
 
 async function createVolume(context: NameServerContext, body: CreateBody, request: RequestContext): Promise<Volume> {
+  const { repository } = context;
+  const { from } = body;
+  const name = checkName('volume', body.name);
+  const existing = await repository.get(keys.volumeName(name), nameEntry);
+  if (from === undefined || from.snapshot !== undefined || existing !== undefined) return makeVolume(context, body, request);
+  return fromPresent(context, from, name, request, (taken) => makeVolume(context, { ...body, from: taken }, request, originTitle(from)));
+}
+
+/** @param title how its origin was asked for */
+async function makeVolume(
+  context: NameServerContext,
+  body: CreateBody,
+  request: RequestContext,
+  title = body.from === undefined ? null : originTitle(body.from),
+): Promise<Volume> {
   const { repository, random } = context;
   const actor = await actorName(context, request);
   const name = checkName('volume', body.name);
   return repository.transact(async (transaction) => {
-    const origin = body.from === undefined ? null : await findKept(transaction, body.from);
+    const entry = await transaction.get(keys.volumeName(name), nameEntry);
+    const existing = entry === undefined ? undefined : await findVolume(transaction, entry.id);
+    if (existing !== undefined) await requireSeen(context, transaction, existing, request);
+    // What it was made from may be gone by now, and what the source held then nobody can ask for again.
+    const isKnown = existing !== undefined && (existing.origin?.title === title || body.from?.snapshot === undefined);
+    const origin = body.from === undefined || isKnown ? null : await findOrigin(context, transaction, body.from, request);
     const project = await projectOf(transaction, body, origin);
     const volumeClassRecord = await findClass(transaction, body.class ?? origin?.volume.class ?? defaultClassName);
-    const existing = await transaction.get(keys.volumeName(name), nameEntry);
-    if (existing !== undefined) {
-      const found = await findVolume(transaction, existing.id);
-      await requireSeen(context, transaction, found, request);
-      return sameVolume(found, { body, origin, project });
-    }
-    // An image is as large as it was made.
-    const sizeBytes = origin !== null && origin.volume.encryption !== null ? origin.volume.sizeBytes : checkSize(volumeClassRecord, body.sizeBytes);
-    const host = await placeOf(transaction, body, origin, request.host);
+    if (existing !== undefined) return sameVolume(existing, { body, origin, project, title });
+    const host = await placeOf(context, transaction, body, origin, request.host);
     const id = newIdentifier('vol', random);
+    const sizeBytes = sizeOf(volumeClassRecord, body, origin);
     const isEncrypted = origin === null ? volumeClassRecord.encryption === 'luks' : origin.volume.encryption !== null;
     const free = newVolume({
       id,
@@ -178,52 +194,42 @@ async function createVolume(context: NameServerContext, body: CreateBody, reques
       createdAt: repository.now(),
       protection: volumeClassRecord.protection,
       encryption: isEncrypted ? await makeKeys(context, transaction, { id, sizeBytes }, origin?.volume ?? null) : null,
-      origin: origin === null ? null : { volume: origin.volume.id, snapshot: origin.snapshot },
+      origin: origin === null ? null : { volume: origin.volume.id, snapshot: origin.snapshot, title },
     });
     await admitVolume(repository, transaction, project, free);
     const base = origin?.snapshot ?? null;
     const volume = host === null ? free : withNewEpoch({ ...free, placement: { state: 'held', host: host.id, base } });
     transaction.put(keys.volumeName(name), { id: volume.id });
     transaction.put(keys.volume(volume.id), volume);
-    // Written as it was: whoever gives the kept copy up at this moment has to look again.
+    // Written as it was: whoever gives the snapshot up at this moment has to look again.
     if (origin !== null) transaction.put(keys.volume(origin.volume.id), origin.volume);
-    transaction.record('volume.created', name, actor, `Volume "${name}" was created${host === null ? '' : ` on ${host.name}`}.`);
+    const of = origin === null ? '' : ` from ${title}`;
+    transaction.record('volume.created', name, actor, `Volume "${name}" was created${of}${host === null ? '' : ` on ${host.name}`}.`);
     return volume;
   });
 }
 
-/** A copy that a replaced holder has kept, as what a volume is made from. */
-interface Origin {
-  volume: Volume;
-  snapshot: string;
-  host: string;
+/** As large as what it is made from, unless it is said; an image is as large as it was made. @throws invalid-option */
+function sizeOf(volumeClassRecord: VolumeClass, body: CreateBody, origin: Origin | null): number | null {
+  if (origin !== null && origin.volume.encryption !== null) return origin.volume.sizeBytes;
+  return checkSize(volumeClassRecord, body.sizeBytes ?? origin?.volume.sizeBytes);
 }
 
 /**
- * Where a new volume is placed at once; null is nowhere yet. What was kept becomes a volume where it is, also on a host that is being drained, from which it then
- * moves on. @throws wrong-state if the caller wants it on itself, but is being drained; invalid-request
+ * Where a new volume is placed at once; null is nowhere yet.
+ * @throws wrong-state if the caller wants it on itself, but is being drained; what placeOfOrigin does
  */
-async function placeOf(transaction: Transaction, body: CreateBody, origin: Origin | null, caller: string | null): Promise<Host | null> {
+async function placeOf(
+  context: NameServerContext,
+  transaction: Transaction,
+  body: CreateBody,
+  origin: Awaited<ReturnType<typeof findOrigin>> | null,
+  caller: string | null,
+): Promise<Host | null> {
   const wanted = body.host === undefined ? null : await findHost(transaction, body.host);
-  if (origin !== null) {
-    const host = await findHost(transaction, origin.host);
-    if (wanted === null || wanted.id === host.id) return host;
-    throw new SupercargoError('invalid-request', `The kept copy ${origin.snapshot} is on ${host.name}, not on ${wanted.name}.`, {
-      hint: 'Leave the host out, and move the volume when it is there.',
-    });
-  }
+  if (origin !== null) return placeOfOrigin(context, transaction, origin, { host: wanted, caller });
   if (wanted !== null && wanted.id === caller) refuseIfDrained(wanted);
   return wanted?.state === 'draining' ? null : wanted;
-}
-
-/** @throws not-found */
-async function findKept(transaction: Transaction, from: { volume: string; snapshot: string }): Promise<Origin> {
-  const volume = await findVolume(transaction, from.volume);
-  const kept = volume.diverged.find((each) => each.snapshot === from.snapshot);
-  if (kept !== undefined) return { volume, snapshot: kept.snapshot, host: kept.host };
-  throw new SupercargoError('not-found', `Volume "${volume.name}" has no kept copy ${from.snapshot}.`, {
-    hint: `supercargo volume inspect ${volume.name} lists them.`,
-  });
 }
 
 async function findClass(transaction: Transaction, name: string): Promise<VolumeClass> {
@@ -262,10 +268,14 @@ async function projectOf(transaction: Transaction, body: CreateBody, origin: Ori
 }
 
 /** Creating again is fine as long as what is asked for explicitly is what is there. @throws already-exists */
-function sameVolume(existing: Volume, { body, origin, project }: { body: CreateBody; origin: Origin | null; project: Project }): Volume {
+function sameVolume(
+  existing: Volume,
+  { body, origin, project, title }: { body: CreateBody; origin: Origin | null; project: Project; title: string | null },
+): Volume {
   const differs: string[] = [];
   if (body.project !== undefined && existing.project !== project.id) differs.push('another project');
-  if (origin !== null && existing.origin?.snapshot !== origin.snapshot) differs.push('other data');
+  const isSameOrigin = title === null || existing.origin?.title === title || (origin !== null && existing.origin?.snapshot === origin.snapshot);
+  if (!isSameOrigin) differs.push('other data');
   if (body.class !== undefined && body.class !== existing.class) differs.push(`class "${existing.class}"`);
   if (body.sizeBytes !== undefined && body.sizeBytes !== existing.sizeBytes) {
     differs.push(existing.sizeBytes === null ? 'no size limit' : `size ${formatSize(existing.sizeBytes)}`);

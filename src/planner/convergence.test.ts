@@ -4,6 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { recordCopy } from '../model/copies.ts';
 import { abort, commit, confirmRemoval, isGone, reclaim, release } from '../model/placement.ts';
 import { recordDiverged } from '../model/failover.ts';
+import { commitRevert } from '../model/revert.ts';
+import { hostsWith, pinnedSnapshots, recordBytes, recordTaken, wantedSnapshots } from '../model/snapshots.ts';
 import { SupercargoError } from '../model/errors.ts';
 import { factsArbitrary, self } from './facts.contract.ts';
 import { describeSteps, isReplicaOf, planVolume } from './volume-plan.ts';
@@ -35,6 +37,27 @@ function perform(facts: VolumeFacts, step: Step): VolumeFacts {
     }
     case 'take-grant':
       return { ...facts, grant: { epoch: step.epoch, state: 'held', move: null, snapshot: null } };
+    case 'take-snapshot': {
+      const snapshot = `taken for ${step.id}`;
+      const entry = { snapshot, epoch: volume?.epoch ?? 0, takenAt: now, bytes: 0 };
+      const after = volume?.lineage.at(-1)?.snapshot ?? null;
+      return { ...facts, snapshots: [...facts.snapshots, snapshot], volume: volume && recordTaken(volume, self, { id: step.id, entry, after }) };
+    }
+    case 'revert':
+      return {
+        ...facts,
+        live: 'readonly',
+        mounted: false,
+        grant: { epoch: step.epoch, state: 'released', move: null, snapshot: 's6' },
+        snapshots: [...facts.snapshots, 's6'],
+      };
+    case 'report-revert': {
+      const last = { snapshot: grant?.snapshot ?? '', epoch: step.epoch, takenAt: now, bytes: 0 };
+      const safety = { id: 'safety', name: 'safety', description: '' };
+      return { ...facts, volume: volume && commitRevert(volume, self, { epoch: step.epoch, last, safety }) };
+    }
+    case 'measure-snapshot':
+      return { ...facts, volume: volume && recordBytes(volume, step.snapshot, 1) };
     case 'undo-release':
       return { ...facts, live: 'writable', grant: grant && { epoch: grant.epoch, state: 'held', move: null, snapshot: null } };
     case 'reclaim':
@@ -100,6 +123,16 @@ function converge(facts: VolumeFacts): { facts: VolumeFacts; plans: string[] } {
   throw new Error(`does not come to rest: ${plans.join(' | ')}`);
 }
 
+/** What a replica is to have in the end: the newest, and what has a name where the holder has it. */
+function fetchable(volume: VolumeFacts['volume']): string[] {
+  if (volume?.placement.state !== 'held') return [];
+  const { host } = volume.placement;
+  return [
+    ...volume.lineage.slice(-1).map(({ snapshot }) => snapshot),
+    ...pinnedSnapshots(volume).filter((each) => hostsWith(volume, each).includes(host)),
+  ];
+}
+
 describe('plan and act', () => {
   it('come to rest from whatever facts', () => {
     fc.assert(
@@ -122,6 +155,23 @@ describe('plan and act', () => {
           const live = facts.mayWrite ? 'writable' : (expect.stringMatching(/writable|readonly/) as string);
           expect(facts).toMatchObject({ live, grant: { state: 'held', epoch: facts.volume?.epoch } });
           if (facts.references === 0) expect(facts.mounted).toBe(false);
+          if (facts.live === 'writable') expect(facts.volume && wantedSnapshots(facts.volume)).toEqual([]);
+        },
+      ),
+      { numRuns: 1000 },
+    );
+  });
+
+  it('drop nothing that has a name, unless the volume goes or another host has it as well', () => {
+    fc.assert(
+      fc.property(
+        factsArbitrary.filter(({ volume }) => volume !== null && volume.placement.state !== 'removing'),
+        (start) => {
+          const named = start.volume === null ? [] : pinnedSnapshots(start.volume);
+          const elsewhere = start.volume?.copies.flatMap(({ host, snapshots }) => (host === self ? [] : snapshots)) ?? [];
+          const { facts } = converge(start);
+          const gone = named.filter((snapshot) => start.snapshots.includes(snapshot) && !facts.snapshots.includes(snapshot));
+          expect(gone.filter((snapshot) => !start.leaving || !elsewhere.includes(snapshot))).toEqual([]);
         },
       ),
       { numRuns: 1000 },
@@ -137,7 +187,7 @@ describe('plan and act', () => {
           expect(facts.live).not.toBe('writable');
           if (!plans.at(-1)?.includes('complain')) expect(facts.live).toBe('absent');
           if (isReplicaOf(facts) && !plans.at(-1)?.includes('complain'))
-            expect(facts.snapshots).toEqual(expect.arrayContaining(facts.volume?.lineage.slice(-1).map(({ snapshot }) => snapshot) ?? []));
+            expect(facts.snapshots).toEqual(expect.arrayContaining(fetchable(facts.volume)));
         },
       ),
       { numRuns: 1000 },

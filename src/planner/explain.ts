@@ -2,6 +2,7 @@ import { formatDuration } from '../model/duration.ts';
 import { failsOverByItself, historyBytes, newestInLineage, newestOn } from '../model/failover.ts';
 import { currentHost } from '../model/holder.ts';
 import type { Copy, Move, Volume, VolumeUse } from '../model/records.ts';
+import { explainSnapshot } from './explain-snapshot.ts';
 import { candidatesOf } from './failover-plan.ts';
 import type { KnownHost } from './failover-plan.ts';
 import { isStorm } from './replica-plan.ts';
@@ -50,7 +51,8 @@ export function explainVolume(facts: ExplainFacts): Explanation {
   const { volume, move } = facts;
   const { state, ...placed } = explainPlacement(facts);
   // What is wrong first comes first; a decision that is still to be taken hurries least.
-  const { blockedBy, next } = [placed, explainProtection(facts), explainDiverged(facts)].find((each) => each.blockedBy !== null) ?? fine;
+  const { blockedBy, next } =
+    [placed, explainProtection(facts), explainSnapshots(facts), explainDiverged(facts)].find((each) => each.blockedBy !== null) ?? fine;
   return {
     volume,
     state,
@@ -190,6 +192,22 @@ function isLate({ volume, now }: ExplainFacts, host: string): boolean {
   const missed = newest === null ? undefined : volume.lineage[volume.lineage.indexOf(newest) + 1];
   const patience = Math.max(leastPatienceMilliseconds, latenessIntervals * volume.protection.intervalMilliseconds);
   return missed !== undefined && now - Date.parse(missed.takenAt) > patience;
+}
+
+/** A snapshot that somebody waits for in vain; one that its holder is about to take is none. */
+function explainSnapshots({ volume, hosts }: ExplainFacts): Pick<Verdict, 'blockedBy' | 'next'> {
+  const failed = volume.snapshots.find((snapshot) => snapshot.problem !== null);
+  if (failed !== undefined) {
+    const title = `${volume.name}@${failed.name}`;
+    const blockedBy = `snapshot ${title} could not be taken: ${failed.problem}`;
+    return { blockedBy, next: `Try again: supercargo snapshot create ${title}; or give it up: supercargo snapshot rm ${title}` };
+  }
+  const lost = volume.snapshots.find((snapshot) => explainSnapshot(volume, snapshot, hosts).state === 'lost');
+  if (lost === undefined) return fine;
+  return {
+    blockedBy: `snapshot ${volume.name}@${lost.name} is on no host any more`,
+    next: `Give it up: supercargo snapshot rm ${volume.name}@${lost.name}`,
+  };
 }
 
 function explainDiverged({ volume, hosts }: ExplainFacts): Pick<Verdict, 'blockedBy' | 'next'> {

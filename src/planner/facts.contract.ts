@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import type { Grant } from '../model/grant.ts';
-import type { Copy, FailoverRecord, Move, Placement, Volume } from '../model/records.ts';
+import type { Copy, FailoverRecord, Move, Placement, Snapshot, Volume } from '../model/records.ts';
 import { newVolume } from '../model/new-volume.ts';
 import type { KnownHost } from './failover-plan.ts';
 import type { VolumeFacts } from './volume-plan.ts';
@@ -37,6 +37,13 @@ export function moveOf(phase: Move['phase'], from: string = self, to: string = o
     startedAt: now,
     endedAt: null,
   };
+}
+
+/** A named snapshot: with its place on the disks, or wanted. */
+export function snapshotOf(snapshot: string | null, id = `request of ${snapshot}`): Snapshot {
+  const taken = snapshot === null ? null : now;
+  const wish = { id, name: id, kind: 'manual' as const, description: '', labels: {}, requestedAt: now };
+  return { ...wish, snapshot, takenAt: taken, epoch: snapshot === null ? null : 1, bytes: null, problem: null };
 }
 
 function failoverOf(fromEpoch: number): FailoverRecord {
@@ -76,6 +83,9 @@ export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
     replicas: fc.subarray([self, other, third]),
     lineage: fc.subarray(['s1', 's2', 's3']),
     diverged: fc.subarray(['s1', 's2', 's3'], { maxLength: 1 }),
+    pinned: fc.subarray(['s1', 's2', 's3']),
+    wanted: fc.nat(2),
+    reverting: fc.option(fc.constantFrom('s1', 's2', 's3')),
     failedOverAt: fc.option(fc.integer({ min: 1, max: 4 })),
     copies: fc.uniqueArray(
       fc.record({ host: hostArbitrary, kind: fc.constantFrom<Copy['kind']>('live', 'replica'), snapshots: snapshotsArbitrary }),
@@ -93,7 +103,7 @@ export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
     mayWrite: fc.boolean(),
     leaving: fc.boolean(),
   })
-  .map(({ placement, epoch, copies, phase, reason, replicas, lineage, diverged, failedOverAt, ...rest }) => ({
+  .map(({ placement, epoch, copies, phase, reason, replicas, lineage, diverged, pinned, wanted, reverting, failedOverAt, ...rest }) => ({
     ...rest,
     self,
     volume:
@@ -104,6 +114,12 @@ export const factsArbitrary: fc.Arbitrary<VolumeFacts> = fc
             replicas,
             lineage: lineage.map((snapshot) => ({ snapshot, epoch: 1, takenAt: now, bytes: 0 })),
             diverged: diverged.map((snapshot) => ({ host: self, snapshot, epoch: 1, keptAt: now })),
+            snapshots: [
+              ...pinned.map((snapshot) => snapshotOf(snapshot)),
+              ...Array.from({ length: wanted }, (_, index) => snapshotOf(null, `w${index}`)),
+            ],
+            reverting:
+              reverting === null || placement.state !== 'held' ? null : { id: 'rev_1', snapshot: reverting, requestedAt: now, problem: null },
             lastFailover: failedOverAt === null || failedOverAt >= epoch ? null : failoverOf(failedOverAt),
           },
     move: placement?.state === 'moving' && phase !== null ? { ...moveOf(phase, placement.from, placement.to, reason), epoch } : null,

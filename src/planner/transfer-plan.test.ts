@@ -10,6 +10,8 @@ describe('the base of a delta', () => {
     [['s1', 's2'], ['s2'], 's2', null],
     [['s1'], ['x'], 's1', null],
     [[], ['s1'], 's2', null],
+    [['s1', 's2', 's3'], ['s1', 's3'], 's2', 's1'],
+    [['s1', 's2', 's3'], ['s3', 's2'], 's1', 's2'],
   ])('of %j for a host with %j, to reach %s, is %s', (source, destination, target, base) => {
     expect(chooseBase(source, destination, target)).toBe(base);
   });
@@ -23,7 +25,9 @@ describe('the base of a delta', () => {
         else {
           expect(base).not.toBe(target);
           expect(destination).toContain(base);
-          expect(source.slice(source.indexOf(base) + 1).filter((each) => each !== target && destination.includes(each))).toEqual([]);
+          const end = source.includes(target) ? source.indexOf(target) : source.length;
+          const between = source.slice(...[source.indexOf(base), end].toSorted((a, b) => a - b));
+          expect(between.filter((each) => ![target, base].includes(each) && destination.includes(each))).toEqual([]);
         }
       }),
     );

@@ -1,3 +1,6 @@
+import type { Volume } from '../model/records.ts';
+import { hostsWith, pinnedSnapshots } from '../model/snapshots.ts';
+
 /** What the next round of a move has to carry. */
 export interface RoundPlan {
   snapshot: string;
@@ -5,10 +8,17 @@ export interface RoundPlan {
   base: string | null;
 }
 
-/** The newest snapshot of the source (oldest first) that the destination has too. */
+/** The newest snapshot of the source (oldest first) before the target that the destination has too; if there is none, the first one after it. */
 export function chooseBase(sourceSnapshots: readonly string[], destinationSnapshots: readonly string[], target: string): string | null {
-  const candidates = sourceSnapshots.filter((snapshot) => snapshot !== target && destinationSnapshots.includes(snapshot));
-  return candidates.at(-1) ?? null;
+  const place = sourceSnapshots.indexOf(target);
+  const isCommon = (snapshot: string): boolean => snapshot !== target && destinationSnapshots.includes(snapshot);
+  const before = place === -1 ? sourceSnapshots : sourceSnapshots.slice(0, place);
+  return before.findLast(isCommon) ?? sourceSnapshots.find(isCommon) ?? null;
+}
+
+/** Of a volume's pinned snapshots those that the source can give and the destination lacks, the oldest first. */
+export function missingPinned(volume: Pick<Volume, 'snapshots' | 'copies'>, source: string, have: readonly string[]): string[] {
+  return pinnedSnapshots(volume).filter((snapshot) => !have.includes(snapshot) && hostsWith(volume, snapshot).includes(source));
 }
 
 export interface FinishedRound {

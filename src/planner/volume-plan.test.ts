@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Grant } from '../model/grant.ts';
 import type { Copy, Placement, Volume } from '../model/records.ts';
-import { factsArbitrary, moveOf, other, self, third, volumeOf } from './facts.contract.ts';
+import { factsArbitrary, moveOf, other, self, snapshotOf, third, volumeOf } from './facts.contract.ts';
 import { describeSteps, isHousekeeping, planVolume, waitsForReplicas } from './volume-plan.ts';
 import type { Step, VolumeFacts } from './volume-plan.ts';
 
@@ -17,9 +17,18 @@ const grantOf = (state: Grant['state'], epoch = 3, move: string | null = null): 
   snapshot: state === 'released' ? 's2' : null,
 });
 const liveHere: Copy = { host: self, kind: 'live', snapshots: [] };
+const firstHere: Copy = { ...liveHere, snapshots: ['s1'] };
+const allHere: Copy = { ...liveHere, snapshots: ['s1', 's2', 's3'] };
 const entryOf = (snapshot: string) => ({ snapshot, epoch: 3, takenAt: '2026-01-01T00:00:00.000Z', bytes: 1 });
 const settled: Partial<VolumeFacts> = { grant: grantOf('held'), live: 'writable', snapshots: ['s1', 's2', 's3'], mounted: true, references: 1 };
 const rekeyed: Volume = { ...volumeOf(held(), 3, [liveHere]), encryption: { engine: 'luks', key: 2, keyInUse: 1 } };
+
+const goingBack: Volume = {
+  ...volumeOf(held(), 3, [firstHere]),
+  snapshots: [{ ...snapshotOf('s1'), bytes: 1 }],
+  reverting: { id: 'rev_1', snapshot: 's1', requestedAt: '', problem: null },
+};
+const goneBack: Volume = { ...volumeOf(held(self, 's1'), 3, [{ ...allHere, kind: 'replica' }]), lineage: [entryOf('s1')] };
 
 function planOf(facts: Partial<VolumeFacts>): string {
   return describeSteps(
@@ -62,8 +71,67 @@ describe('the holder', () => {
     ['does so only while it may write', { volume: rekeyed, grant: grantOf('held'), live: 'writable', mayWrite: false }, ''],
     [
       'keeps the last snapshot, which the record may not have heard of, and drops one before it that never became part of the history',
-      { volume: { ...volumeOf(held(), 3, [{ ...liveHere, snapshots: ['s1', 's2', 's3'] }]), lineage: [entryOf('s1')] }, ...settled },
+      { volume: { ...volumeOf(held(), 3, [allHere]), lineage: [entryOf('s1')], replicas: [other] }, ...settled },
       'drop-snapshots s2',
+    ],
+    [
+      'keeps no snapshot of the history for itself alone',
+      { volume: { ...volumeOf(held(), 3, [allHere]), lineage: ['s1', 's2', 's3'].map(entryOf) }, ...settled },
+      'drop-snapshots s1,s2,s3',
+    ],
+    [
+      'keeps what has a name',
+      {
+        volume: { ...volumeOf(held(), 3, [allHere]), lineage: ['s1', 's2', 's3'].map(entryOf), snapshots: [{ ...snapshotOf('s2'), bytes: 1 }] },
+        ...settled,
+      },
+      'drop-snapshots s1,s3',
+    ],
+    [
+      'takes the snapshots that are wanted before it tidies up, but not one again that it could not take',
+      {
+        volume: {
+          ...volumeOf(held(), 3, [liveHere]),
+          snapshots: [snapshotOf('s1'), snapshotOf(null, 'a'), { ...snapshotOf(null, 'b'), problem: 'full' }, snapshotOf(null, 'c')],
+        },
+        ...settled,
+      },
+      'take-snapshot a, then take-snapshot c',
+    ],
+    ['closes for a snapshot that the volume is to go back to', { volume: goingBack, ...settled, snapshots: ['s1'] }, 'revert 3'],
+    [
+      'does not once it has said why not',
+      {
+        volume: { ...goingBack, reverting: { ...goingBack.reverting!, problem: { code: 'x', message: 'y', hint: null } } },
+        ...settled,
+        snapshots: ['s1'],
+      },
+      '',
+    ],
+    [
+      'says again that it has closed',
+      { volume: goingBack, grant: grantOf('released'), live: 'readonly', snapshots: ['s1', 's2'] },
+      'report-revert 3',
+    ],
+    [
+      'makes the live copy anew when the volume has gone back',
+      { volume: goneBack, grant: grantOf('released', 2), live: 'readonly', snapshots: ['s1', 's2'] },
+      'delete-live left over from before this epoch, then activate s1, then report-copy live, then take-grant 3',
+    ],
+    [
+      'goes on with the one that it has made and reported',
+      { volume: { ...goneBack, copies: [liveHere] }, grant: grantOf('released', 2), live: 'writable', snapshots: ['s1', 's2'] },
+      'resume-live, then report-copy live, then take-grant 3',
+    ],
+    [
+      'takes none of a copy that is closed',
+      {
+        volume: { ...volumeOf(held(), 3, [liveHere]), snapshots: [snapshotOf(null, 'a')] },
+        grant: grantOf('held'),
+        live: 'readonly',
+        mayWrite: false,
+      },
+      '',
     ],
     ['unmounts what nobody uses', { volume: volumeOf(held(), 3, [liveHere]), grant: grantOf('held'), live: 'writable', mounted: true }, 'unmount'],
     [
@@ -140,6 +208,16 @@ describe('the source of a move', () => {
 
   it.each<[string, Partial<VolumeFacts>, string]>([
     ['goes on while the data is copied', { ...granted, move: moveOf('copying') }, ''],
+    [
+      'takes what snapshot is wanted before it releases',
+      { ...granted, volume: { ...granted.volume, snapshots: [snapshotOf(null, 'a')] } },
+      'take-snapshot a',
+    ],
+    [
+      'takes none any more once it has begun to release',
+      { ...granted, grant: grantOf('releasing', 3, 'mov_1'), live: 'readonly', volume: { ...granted.volume, snapshots: [snapshotOf(null, 'a')] } },
+      'release mov_1 3 true',
+    ],
     ['releases when the destination is ready', granted, 'release mov_1 3 true'],
     ['waits for users if an operator asked', { ...granted, move: moveOf('ready', self, other, 'operator') }, 'release mov_1 3 false'],
     [

@@ -4,6 +4,9 @@ import { newestInLineage } from '../model/failover.ts';
 import { currentHost } from '../model/holder.ts';
 import { isOver } from '../model/placement.ts';
 import type { Copy, Move, Volume } from '../model/records.ts';
+import { isReverted } from '../model/revert.ts';
+import { hostsWith, inHistoryOrder, isTaken, pinnedSnapshots, wantedSnapshots } from '../model/snapshots.ts';
+import { missingPinned } from './transfer-plan.ts';
 
 /** All that the decision about one volume on one host rests on. */
 export interface VolumeFacts {
@@ -34,6 +37,10 @@ export type Step =
   | { do: 'protect-live' }
   | { do: 'report-copy'; kind: Copy['kind'] }
   | { do: 'take-grant'; epoch: number }
+  | { do: 'take-snapshot'; id: string }
+  | { do: 'revert'; epoch: number }
+  | { do: 'report-revert'; epoch: number }
+  | { do: 'measure-snapshot'; snapshot: string; base: string | null }
   | { do: 'undo-release' }
   | { do: 'reclaim'; epoch: number }
   | { do: 'unmount' }
@@ -110,16 +117,41 @@ function planSuperseded(facts: VolumeFacts, volume: Volume): Step[] {
 
 function planHolder(facts: VolumeFacts, volume: Volume): Step[] {
   if (facts.grant?.state === 'releasing' && facts.grant.epoch === volume.epoch) return [{ do: 'undo-release' }];
-  if (facts.grant?.state === 'released' && facts.grant.epoch === volume.epoch) return [{ do: 'reclaim', epoch: facts.grant.epoch }];
+  if (facts.grant?.state === 'released' && facts.grant.epoch === volume.epoch) return planReleasedHolder(facts.grant, volume);
   const acquire = planAcquisition(facts, volume);
   if (acquire.length > 0) return acquire;
+  const take = planSnapshots(facts, volume);
+  if (take.length > 0) return take;
+  if (isToRevert(volume) && facts.live === 'writable') return [{ do: 'revert', epoch: volume.epoch }];
   const idle = facts.mounted && facts.references === 0;
   return [
     ...planCopyReport(facts, volume, 'live'),
+    ...planMeasuring(facts, volume),
     ...planPruning(facts, volume),
     ...(idle ? [{ do: 'unmount' } as const] : []),
     ...planRekeying(facts, volume),
   ];
+}
+
+/** It has given up its right to write: for a snapshot that the volume goes back to, or else for nothing any more. */
+function planReleasedHolder({ epoch, snapshot }: Grant, volume: Volume): Step[] {
+  return isToRevert(volume) && snapshot !== null ? [{ do: 'report-revert', epoch }] : [{ do: 'reclaim', epoch }];
+}
+
+function isToRevert({ reverting }: Volume): boolean {
+  return reverting !== null && reverting.problem === null;
+}
+
+/** What people wait for comes before all tidying up. A copy that is closed for want of a lease is opened again first. */
+function planSnapshots({ live }: VolumeFacts, volume: Volume): Step[] {
+  return live === 'writable' ? wantedSnapshots(volume).map(({ id }) => ({ do: 'take-snapshot', id })) : [];
+}
+
+/** How much each holds is found out when nobody waits any more: to take one is quick, whatever the size of the volume, to read what is in it is not. */
+function planMeasuring({ snapshots }: VolumeFacts, volume: Volume): Step[] {
+  const present = inHistoryOrder(volume, snapshots);
+  const unmeasured = volume.snapshots.filter(isTaken).filter(({ snapshot, bytes }) => bytes === null && present.includes(snapshot));
+  return unmeasured.map(({ snapshot }) => ({ do: 'measure-snapshot', snapshot, base: present[present.indexOf(snapshot) - 1] ?? null }));
 }
 
 /** The newest key becomes the one that opens the live copy, also while it is used. */
@@ -143,9 +175,10 @@ function planAcquisition(facts: VolumeFacts, volume: Volume): Step[] {
     { do: 'report-copy', kind: 'live' },
     { do: 'take-grant', epoch: volume.epoch },
   ];
-  // The live copy of the epoch before goes on: it was released for a move that was then called off.
-  if (live !== 'absent' && grant !== null && grant.epoch + 1 === volume.epoch) return [{ do: 'resume-live' }, ...finish];
   const reportedLive = volume.copies.some((copy) => copy.host === facts.self && copy.kind === 'live');
+  // The live copy of the epoch before goes on: it was released for a move that was then called off. Not so if the volume goes back to a snapshot.
+  const goesOn = reportedLive || !isReverted(volume);
+  if (live !== 'absent' && grant !== null && grant.epoch + 1 === volume.epoch && goesOn) return [{ do: 'resume-live' }, ...finish];
   if (live !== 'absent' && grant === null && reportedLive) return [{ do: 'resume-live' }, ...finish];
   if (live === 'absent' && reportedLive) return [complain('The live copy of this volume is missing from the pool.')];
   return [...planFreshLive(facts, volume), ...finish];
@@ -187,6 +220,9 @@ function planSource(facts: VolumeFacts, volume: Volume): Step[] {
   if (grant?.state !== 'releasing') {
     const acquire = planAcquisition(facts, volume);
     if (acquire.length > 0) return acquire;
+    // A move may wait for its users for days.
+    const take = planSnapshots(facts, volume);
+    if (take.length > 0) return take;
   }
   return move.phase === 'ready' ? [{ do: 'release', move: move.id, epoch: volume.epoch, refuseIfUsed: move.reason === 'mount' }] : [];
 }
@@ -207,20 +243,23 @@ function planBystander(facts: VolumeFacts, volume: Volume): Step[] {
   return [...planCopyReport(facts, volume, 'replica'), ...planReplica(facts, volume)];
 }
 
-/** A replica follows the newest snapshot of the holder; one that nobody wants any more leaves a host that is being emptied. */
+/** A replica follows the newest snapshot of the holder, and has all that people gave a name to; one that nobody wants any more leaves a host that is being emptied. */
 function planReplica(facts: VolumeFacts, volume: Volume): Step[] {
   const { self, snapshots, leaving } = facts;
   if (volume.replicas.includes(self)) {
-    const newest = volume.lineage.at(-1);
-    if (newest !== undefined && !snapshots.includes(newest.snapshot)) return [{ do: 'receive-replica', snapshot: newest.snapshot }];
+    const newest = volume.lineage.at(-1)?.snapshot;
+    const lacking = [...missingPinned(volume, currentHost(volume.placement) ?? '', snapshots), ...(newest === undefined ? [] : [newest])];
+    const next = lacking.find((snapshot) => !snapshots.includes(snapshot));
+    if (next !== undefined) return [{ do: 'receive-replica', snapshot: next }];
   } else if (leaving && hasAnything(facts) && facts.grant?.state !== 'held' && isSafeWithout(facts, volume)) return [{ do: 'delete-copy' }];
   return planPruning(facts, volume);
 }
 
-/** Whether what is here is surplus: the holder has its live copy, and nothing is kept here for an operator to decide on. */
-function isSafeWithout({ self }: VolumeFacts, volume: Volume): boolean {
-  const holderHasIt = volume.copies.some((copy) => copy.host !== self && copy.kind === 'live' && copy.host === currentHost(volume.placement));
-  return holderHasIt && !volume.diverged.some((each) => each.host === self);
+/** Whether what is here is surplus: the holder has its live copy and all that has a name, and nothing is kept here for an operator to decide on. */
+function isSafeWithout({ self, snapshots }: VolumeFacts, volume: Volume): boolean {
+  const holder = volume.copies.find((copy) => copy.host !== self && copy.kind === 'live' && copy.host === currentHost(volume.placement));
+  if (holder === undefined || volume.diverged.some((each) => each.host === self)) return false;
+  return pinnedSnapshots(volume).every((snapshot) => !snapshots.includes(snapshot) || hostsWith(volume, snapshot).some((host) => host !== self));
 }
 
 /** Whether the live copy has served: a kept snapshot holds all of it, or it was made for an epoch that never began here. */
@@ -246,26 +285,33 @@ function planCopyReport(facts: VolumeFacts, volume: Volume, kind: Copy['kind']):
 }
 
 /**
- * Snapshots that no incremental transfer can need. Kept: the newest one in common with each other host, the newest of the volume's history, the one before it,
- * which a replica may be pulling just now, and what an operator has not decided on yet.
+ * Snapshots that nobody needs: people gave them no name, and no incremental transfer can start from them. Kept of the latter: the newest one in common with each
+ * other host, the newest of the volume's history, the one before it, which a replica may be pulling just now, and what an operator has not decided on yet.
  */
 function planPruning(facts: VolumeFacts, volume: Volume): Step[] {
-  const keep = new Set<string>();
-  const newest = newestInLineage(volume, facts)?.snapshot;
-  if (newest !== undefined) keep.add(newest);
+  const keep = new Set<string>(pinnedSnapshots(volume));
   // The last one here may have become part of the history, and the record has not come round yet.
   const last = facts.snapshots.at(-1);
-  if (last !== undefined) keep.add(last);
-  for (const snapshot of offeredSnapshots(volume)) keep.add(snapshot);
+  if (last !== undefined && !volume.lineage.some((entry) => entry.snapshot === last)) keep.add(last);
+  if (!isOnlyCopy(facts, volume)) {
+    const newest = newestInLineage(volume, facts)?.snapshot;
+    for (const snapshot of [...(newest === undefined ? [] : [newest]), ...offeredSnapshots(volume)]) keep.add(snapshot);
+  }
   for (const each of volume.diverged) if (each.host === facts.self) keep.add(each.snapshot);
   if (volume.placement.state === 'held' && volume.placement.base !== null) keep.add(volume.placement.base);
   for (const copy of volume.copies) {
     if (copy.host === facts.self) continue;
-    const common = facts.snapshots.findLast((snapshot) => copy.snapshots.includes(snapshot));
+    const common = inHistoryOrder(volume, facts.snapshots).findLast((snapshot) => copy.snapshots.includes(snapshot));
     if (common !== undefined) keep.add(common);
   }
   const surplus = facts.snapshots.filter((snapshot) => !keep.has(snapshot));
   return surplus.length === 0 ? [] : [{ do: 'drop-snapshots', snapshots: surplus }];
+}
+
+/** Whether this host holds the volume and nobody else has anything of it or is to have: its own live copy needs no snapshot. */
+function isOnlyCopy({ self, live }: VolumeFacts, { placement, replicas, copies }: Volume): boolean {
+  if (placement.state !== 'held' || placement.host !== self || live === 'absent') return false;
+  return [...replicas, ...copies.map(({ host }) => host)].every((host) => host === self);
 }
 
 /** What its holder keeps for replicas to pull, whatever they have. */
@@ -298,7 +344,7 @@ export function isReplicaOf({ volume, self }: Pick<VolumeFacts, 'volume' | 'self
 
 /** Whether nobody waits for any of these steps: they tidy up after what is done. */
 export function isHousekeeping(steps: readonly Step[]): boolean {
-  return steps.every((step) => ['report-copy', 'drop-snapshots', 'unmount', 'delete-live'].includes(step.do));
+  return steps.every((step) => ['report-copy', 'measure-snapshot', 'drop-snapshots', 'unmount', 'delete-live'].includes(step.do));
 }
 
 /** The plan as people read it in a log. */

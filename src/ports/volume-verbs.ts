@@ -15,6 +15,8 @@ export interface CreateOptions {
   class?: string;
   sizeBytes?: number;
   labels?: Record<string, string>;
+  /** The volume begins with a snapshot of another one; null is what that holds now. */
+  from?: { volume: string; snapshot: string | null };
 }
 
 /**

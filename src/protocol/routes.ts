@@ -23,6 +23,7 @@ import { certificateRoutes, trustReport } from './certificate-routes.ts';
 import { leaseClaim, protectionRoutes } from './protection-routes.ts';
 import { keyRoutes } from './key-routes.ts';
 import { defineRoutes } from './route.ts';
+import { snapshotRoutes } from './snapshot-routes.ts';
 import { userRoutes } from './user-routes.ts';
 
 /** The API of the name server. Every object may be named by its name or its identifier. */
@@ -44,9 +45,12 @@ export const createVolumeBody = z.strictObject({
   sizeBytes: byteCount.positive().nullable().optional(),
   labels: z.record(z.string().max(256), z.string().max(4096)).optional(),
   from: z
-    .strictObject({ volume: z.string(), snapshot: identifier })
+    .strictObject({
+      volume: z.string(),
+      snapshot: z.string().min(1).max(256).optional().describe('By name or identifier; without it, one is taken of what the volume holds now.'),
+    })
     .optional()
-    .describe('What a replaced holder of another volume has kept: the new volume begins with it, on that host.'),
+    .describe('A snapshot of another volume, or what a replaced holder of it has kept: the new volume begins with it, on a host that has it.'),
   host: z.string().optional().describe('Where the volume is placed at once; without it, the first host that mounts it.'),
 });
 
@@ -386,6 +390,7 @@ export const routes = defineRoutes({
     stream: true,
   },
   ...protectionRoutes,
+  ...snapshotRoutes,
   ...auditRoutes,
   ...userRoutes,
   ...accessRoutes,

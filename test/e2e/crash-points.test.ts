@@ -9,8 +9,11 @@ import { standsStill, standStillAt, standStillEnvironment } from './support/stan
 
 type Operation = 'create' | 'start' | 'move' | 'remove';
 
+/** In failover.test.ts and snapshots.test.ts. */
+type TestedElsewhere = 'diverged-kept' | 'snapshot-recorded' | 'named-snapshot-made' | 'named-snapshot-recorded' | 'revert-reported';
+
 /** Where each place is come to, and during what. The type makes this complete: a new crash point does not compile until it is listed. */
-const crashPoints: Record<Exclude<CrashPoint, 'diverged-kept' | 'snapshot-recorded'>, { dies: 'source' | 'destination'; during: Operation[] }> = {
+const crashPoints: Record<Exclude<CrashPoint, TestedElsewhere>, { dies: 'source' | 'destination'; during: Operation[] }> = {
   'live-created': { dies: 'destination', during: ['create', 'start', 'move'] },
   'live-reported': { dies: 'destination', during: ['create', 'start', 'move'] },
   'grant-taken': { dies: 'destination', during: ['create', 'start', 'move'] },

@@ -28,11 +28,18 @@ export type Deed =
   | { do: 'trouble'; share: number; lasts: number }
   | { do: 'jump-clock'; machine: number; by: number }
   | { do: 'fill-disk'; host: number }
-  | { do: 'burden'; host: number; by: number; lasts: number };
+  | { do: 'burden'; host: number; by: number; lasts: number }
+  | { do: 'snapshot'; volume: string; name: string }
+  | { do: 'delete-snapshot'; volume: string; pick: number }
+  | { do: 'revert'; volume: string; pick: number }
+  | { do: 'clone'; volume: string; pick: number; name: string };
 
 /** Something that happens to the cluster. Times and durations are true time, in milliseconds; machine 0 is the name server's. */
 export type Action = { at: number } & Deed;
 export type Kind = Deed['do'];
+
+/** Chosen apart from the others. */
+type OfItsOwnLuck = 'burden' | 'snapshot' | 'delete-snapshot' | 'clone' | 'revert';
 
 interface Chooser {
   random: SeededRandom;
@@ -49,7 +56,7 @@ type Maker = (chooser: Chooser) => Deed;
 const hour = 3_600_000;
 
 /** How often each kind is, compared with others, and how one is made. */
-const makers: Record<Exclude<Kind, 'burden'>, { weight: number; make: Maker }> = {
+const makers: Record<Exclude<Kind, OfItsOwnLuck>, { weight: number; make: Maker }> = {
   start: {
     weight: 34,
     make: ({ random, host }) => ({
@@ -114,7 +121,7 @@ const makers: Record<Exclude<Kind, 'burden'>, { weight: number; make: Maker }> =
 };
 
 const chosenKinds = Object.keys(makers) as (keyof typeof makers)[];
-export const kinds: readonly Kind[] = [...chosenKinds, 'burden'];
+export const kinds: readonly Kind[] = [...chosenKinds, 'burden', 'snapshot', 'delete-snapshot', 'clone', 'revert'];
 
 /** A machine that has much to do takes longer to freeze and kill, but less than the freeze's lead and the margin together leave. Milliseconds. */
 const greatestBurden = 1800;
@@ -183,6 +190,22 @@ function chooseBurdens({ seed, hosts, hours }: { seed: number; hosts: number; ho
   return actions;
 }
 
+/** Snapshots that people ask for by name, make volumes from, and delete again, in any order: with a luck of their own, for the same reason. */
+function chooseSnapshots({ seed, hours }: { seed: number; hours: number }): Action[] {
+  const random = new SeededRandom(seed * 41 + 5);
+  const actions: Action[] = [];
+  for (let at = random.integer(20_000), number = 1; at < hours * hour; at += random.integer(random.pick([1000, 40_000, 120_000])), number += 1) {
+    const volume = random.pick(volumeNames);
+    actions.push({ at, do: 'snapshot', volume, name: `s${number}` });
+    if (random.chance(0.5)) actions.push({ at: at + random.integer(60_000), do: 'delete-snapshot', volume, pick: random.integer(1000) });
+    if (random.chance(0.3)) actions.push({ at: at + random.integer(30_000), do: 'revert', volume, pick: random.integer(1000) });
+    // Each of them is a volume more, which all hosts look after until the end.
+    if (random.chance(0.1))
+      actions.push({ at: at + random.integer(30_000), do: 'clone', volume, pick: random.integer(1000), name: `clone${number}` });
+  }
+  return actions;
+}
+
 /** What happens in a history, from its seed alone. Each seed has a pace and favourite faults of its own, so that some are seen without the others. */
 export function chooseActions(options: { seed: number; hosts: number; hours: number }): Action[] {
   const { hosts, hours } = options;
@@ -202,7 +225,7 @@ export function chooseActions(options: { seed: number; hosts: number; hours: num
   const actions: Action[] = [];
   for (let at = 0; ;) {
     at += Math.round(pace * random.integer(random.pick([500, 500, 2000, 10_000, 10_000, 40_000])));
-    if (at > hours * hour) return [...actions, ...chooseBurdens(options)].sort((a, b) => a.at - b.at);
+    if (at > hours * hour) return [...actions, ...chooseBurdens(options), ...chooseSnapshots(options)].sort((a, b) => a.at - b.at);
     if (random.chance(crowded)) {
       actions.push(...(random.chance(0.5) ? chooseCrowd(chooser, at) : chooseAmbush(chooser, at)));
       at += random.integer(20_000);

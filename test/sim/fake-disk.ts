@@ -32,6 +32,8 @@ export class FakeDisk {
   readonly observer: DiskObserver;
   /** Set by tests: the next stream that arrives finds no room. */
   full = false;
+  /** How often something was taken away from it. */
+  losses = 0;
 
   constructor(observer: DiskObserver = nobody) {
     this.observer = observer;
@@ -56,7 +58,12 @@ export class FakeDisk {
     return id === null ? null : this.volume(id).live;
   }
 
+  drop(id: string, snapshot: string): void {
+    if (this.volume(id).snapshots.delete(snapshot)) this.losses += 1;
+  }
+
   forget(id: string): void {
+    this.losses += 1;
     this.#volumes.delete(id);
   }
 
@@ -90,7 +97,7 @@ export function createFakeDriver(disk: FakeDisk): VolumeDriver {
     deleteVolume: async (id) => disk.forget(id),
     ...liveMethods(disk),
     createSnapshot: async (id, snapshot) => disk.keep(id, snapshot, requireLive(disk, id).content),
-    deleteSnapshot: async (id, snapshot) => void disk.volume(id).snapshots.delete(snapshot),
+    deleteSnapshot: async (id, snapshot) => disk.drop(id, snapshot),
     hasChangedSince: async (id, snapshot) => requireLive(disk, id).content !== requireSnapshot(disk, id, snapshot),
     shareSnapshot: async (from, snapshot, to) => disk.keep(to, snapshot, requireSnapshot(disk, from, snapshot)),
   };

@@ -15,6 +15,7 @@ export interface HistoryResult {
   hours: number;
   counts: ReadonlyMap<Kind, number>;
   failovers: number;
+  reverts: number;
   writes: number;
   /** Writes that a host which stood still, or both of whose guardians did, accepted after another had taken over: the documented exception. */
   excusedWrites: number;
@@ -55,6 +56,7 @@ export async function playHistory(options: HistoryOptions, actions: readonly Act
     await player.play(actions);
     await player.heal();
     for (const volume of volumeNames) await player.visitAllHosts(volume);
+    await player.visitClones();
   } catch (error) {
     const cause = cluster.broken ?? (error instanceof Error ? error : new Error(String(error)));
     throw new BrokenHistory(cause, { actions, story: player.story, log: cluster.log });
@@ -62,8 +64,8 @@ export async function playHistory(options: HistoryOptions, actions: readonly Act
     Error.stackTraceLimit = stackTraceLimit;
     await cluster.stop();
   }
-  const { failovers, excusedWrites, hastyChoices, writes } = cluster.oracle;
+  const { failovers, reverts, excusedWrites, hastyChoices, writes } = cluster.oracle;
   const startedOnNothing = cluster.hosts.reduce((sum, host) => sum + host.startedOnNothing, 0);
   const hours = cluster.clock.monotonicMilliseconds() / 3_600_000;
-  return { hours, counts: player.counts, failovers, writes, excusedWrites, hastyChoices, startedOnNothing };
+  return { hours, counts: player.counts, failovers, reverts, writes, excusedWrites, hastyChoices, startedOnNothing };
 }

@@ -94,7 +94,7 @@ function tellResults({ seed, hosts }: Words, results: readonly HistoryResult[], 
   console.log(`seeds ${seed} to ${seed + results.length - 1}, ${hosts} hosts: nothing broke`);
   console.log(`${hours.toFixed(1)} simulated hours, ${(hours / minutes).toFixed(0)} per minute of one core`);
   console.log(kinds.map((kind) => `${kind} ${countOf(kind)}`).join(', '));
-  console.log(`${sum((each) => each.writes)} writes, ${sum((each) => each.failovers)} failovers`);
+  console.log(`${sum((each) => each.writes)} writes, ${sum((each) => each.failovers)} failovers, ${sum((each) => each.reverts)} reverts`);
   console.log(`known exceptions: ${sum((each) => each.excusedWrites)} writes of an old epoch by hosts that stood still,`);
   console.log(`  ${sum((each) => each.hastyChoices)} failovers to less than the best copy just after the name server stood still,`);
   console.log(`  ${sum((each) => each.startedOnNothing)} containers whose mount was gone before they began`);

@@ -1,4 +1,4 @@
-import type { Volume } from '../../src/model/records.ts';
+import type { Snapshot, Volume } from '../../src/model/records.ts';
 import { isBeginningOf, lengthOf, newestFirst, show } from './content.ts';
 import type { Content, Written } from './content.ts';
 
@@ -26,8 +26,14 @@ interface KnownVolume {
   highest: { epoch: number; writer: string };
   /** Epochs that a failover ended. */
   replaced: Set<number>;
+  /** What the volume held before it went back to a snapshot, by the epoch that began then. */
+  revertedFrom: Map<number, Content>;
+  /** Epochs of which all is in what was kept then. */
+  keptByRevert: Set<number>;
   /** True time at which each snapshot came into the record's history. */
   recordedAt: Map<string, number>;
+  /** What was acknowledged, and under which epoch, when each snapshot with a name was asked for. */
+  asked: Map<string, { epoch: number; head: Content }>;
 }
 
 /**
@@ -38,6 +44,7 @@ export class Oracle {
   /** Writes of old epochs by hosts that are excused. */
   excusedWrites = 0;
   failovers = 0;
+  reverts = 0;
   /** True time at which the name server's wall clock was last set: what it had said before cannot be judged. */
   nameServerClockSetAt = -Infinity;
   /** True time at which the name server last went on after it stood still: which hosts are up it learns only then, and may choose before it has heard of all. */
@@ -89,24 +96,34 @@ export class Oracle {
   recorded(record: Volume, writers: readonly Writer[]): void {
     const known = this.#volumes.get(record.id);
     if (known === undefined) {
-      const heads = new Map<number, Content>([[record.epoch, null]]);
+      const { origin } = record;
+      const heads = new Map<number, Content>([[record.epoch, origin === null ? null : this.#contentOf(origin.snapshot)]]);
       this.#volumes.set(record.id, {
         name: record.name,
         record,
         heads,
         highest: { epoch: 0, writer: '' },
         replaced: new Set(),
+        revertedFrom: new Map(),
+        keptByRevert: new Set(),
         recordedAt: new Map(),
+        asked: new Map(),
       });
       return;
     }
     const before = known.record;
     known.record = record;
+    for (const each of record.snapshots) this.#noteNamed(known, each);
     for (const { snapshot } of record.lineage) if (!known.recordedAt.has(snapshot)) known.recordedAt.set(snapshot, this.#now());
     if (record.epoch === before.epoch) return;
     if (record.epoch !== before.epoch + 1) throw new Error(`the epoch of ${record.name} went from ${before.epoch} to ${record.epoch}`);
     if (record.lastFailover !== null && record.lastFailover.fromEpoch === before.epoch && before.lastFailover !== record.lastFailover) {
       this.#failedOver(known, before, record, writers);
+    } else if (
+      before.reverting !== null &&
+      record.lineage.some((entry) => entry.snapshot === before.reverting?.snapshot && entry.epoch === record.epoch)
+    ) {
+      this.#reverted(known, before, record);
     } else known.heads.set(record.epoch, known.heads.get(before.epoch) ?? null);
   }
 
@@ -163,7 +180,7 @@ export class Oracle {
    * @param contentOf what a host's disk has under this snapshot
    */
   checkNothingLost(id: string, contentOf: (host: string, snapshot: string) => Content | undefined): void {
-    const { record, heads, name } = this.#require(id);
+    const { record, heads, name, keptByRevert } = this.#require(id);
     const present = heads.get(record.epoch) ?? null;
     const kept = record.diverged.map(({ host, snapshot }) => {
       const content = contentOf(host, snapshot);
@@ -171,10 +188,36 @@ export class Oracle {
       return content;
     });
     for (const [epoch, head] of heads) {
-      if ([present, ...kept].some((content) => isBeginningOf(head, content))) continue;
+      if (keptByRevert.has(epoch) || [present, ...kept].some((content) => isBeginningOf(head, content))) continue;
       throw new Error(
         `${show(head)} was acknowledged in ${name} under epoch ${epoch}, but it is neither in ${show(present)} nor in [${kept.map(show).join(' ')}]`,
       );
+    }
+  }
+
+  #contentOf(snapshot: string): Content {
+    const taken = this.#snapshots.get(snapshot);
+    if (taken === undefined) throw new Error(`${snapshot} is on record, but nobody ever took it`);
+    return taken.content;
+  }
+
+  /** A snapshot that is asked for holds all that was acknowledged before, and was on a disk when it was recorded. */
+  #noteNamed({ name, record, asked, heads }: KnownVolume, { id, name: title, snapshot, epoch }: Snapshot): void {
+    if (!asked.has(id)) asked.set(id, { epoch: record.epoch, head: heads.get(record.epoch) ?? null });
+    if (snapshot === null) return;
+    const content = this.#contentOf(snapshot);
+    const before = asked.get(id);
+    if (before === undefined || before.epoch !== epoch || isBeginningOf(before.head, content)) return;
+    throw new Error(`snapshot ${name}@${title} holds ${show(content)}, but ${show(before.head)} was acknowledged when it was asked for`);
+  }
+
+  /** @param isThere whether some disk has the snapshot, whose content is the same wherever it is */
+  checkNamed(isThere: (volume: string, snapshot: string) => boolean): void {
+    for (const { name, record } of this.#volumes.values()) {
+      if (record.placement.state === 'removing') continue;
+      for (const { name: title, snapshot } of record.snapshots) {
+        if (snapshot !== null && !isThere(record.id, snapshot)) throw new Error(`snapshot ${name}@${title} (${snapshot}) is on no disk any more`);
+      }
     }
   }
 
@@ -195,11 +238,25 @@ export class Oracle {
     const snapshot = failover.snapshot === null ? undefined : this.#snapshots.get(failover.snapshot);
     if (snapshot === undefined) throw new Error(`${name} was taken over from snapshot ${failover.snapshot}, which nobody ever took`);
     const head = known.heads.get(before.epoch) ?? null;
-    if (!isBeginningOf(snapshot.content, head))
+    const undone = known.revertedFrom.get(before.epoch) ?? null;
+    if (!isBeginningOf(snapshot.content, head) && !isBeginningOf(snapshot.content, undone))
       throw new Error(`${name} goes on from ${show(snapshot.content)}, which is no beginning of ${show(head)}`);
     // What its clock said before it was set cannot be compared with what it says now; a report may be as old as a heartbeat.
     if (snapshot.at > this.nameServerClockSetAt + 30_000) this.#checkLoss(known, failover.snapshotTakenAt, snapshot.content, head);
     known.heads.set(after.epoch, snapshot.content);
+  }
+
+  /** The volume went back to a snapshot: all that was acknowledged before is in another one, which people may delete if they want to. */
+  #reverted(known: KnownVolume, before: Volume, after: Volume): void {
+    const { name, heads } = known;
+    this.reverts += 1;
+    const safety = after.lineage.findLast(({ epoch }) => epoch === before.epoch);
+    const kept = safety === undefined ? null : this.#contentOf(safety.snapshot);
+    const head = heads.get(before.epoch) ?? null;
+    if (kept !== head) throw new Error(`${name} goes back to a snapshot, with ${show(kept)} kept of ${show(head)}`);
+    for (const [epoch, each] of heads) if (isBeginningOf(each, kept)) known.keptByRevert.add(epoch);
+    known.revertedFrom.set(after.epoch, kept);
+    heads.set(after.epoch, this.#contentOf(before.reverting?.snapshot ?? ''));
   }
 
   /** Nothing that is missing may be older than what the record says. */
@@ -207,7 +264,7 @@ export class Oracle {
     if (takenAt === null) throw new Error(`the failover of ${known.name} does not say what is missing`);
     const reported = this.#trueTimeOf(takenAt);
     for (const written of newestFirst(head)) {
-      if (written === kept) return;
+      if (isBeginningOf(written, kept)) return;
       if (written.acknowledgedAt < reported)
         throw new Error(
           `${written.token} is missing from ${known.name} and was acknowledged at ${written.acknowledgedAt}, but only what came after ${reported} is said to be missing`,
@@ -222,7 +279,7 @@ export class Oracle {
       const snapshots = before.copies.find((copy) => copy.host === host)?.snapshots ?? [];
       return before.lineage.findLastIndex((entry) => snapshots.includes(entry.snapshot));
     };
-    const chosen = before.lineage.findIndex((entry) => entry.snapshot === snapshot);
+    const chosen = before.lineage.findLastIndex((entry) => entry.snapshot === snapshot);
     for (const { host } of before.copies) {
       if (host === from || host === to || !this.isUp(host)) continue;
       if (newest(host) <= chosen) continue;

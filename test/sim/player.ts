@@ -1,3 +1,4 @@
+import { isTaken } from '../../src/model/snapshots.ts';
 import type { Action, Kind } from './actions.ts';
 import { describeAction, theHolder, volumeNames } from './actions.ts';
 import type { Fault } from './direct-transport.ts';
@@ -104,6 +105,10 @@ export class Player {
       await cluster.resolve(host.stopContainer(container));
     }
     await cluster.until(async () => (await cluster.volume(volume)).placement.state === 'held', `${volume} has come to rest`);
+    await cluster.until(
+      async () => (await cluster.volume(volume)).snapshots.every(isTaken),
+      `all snapshots of ${volume} that are wanted have been taken`,
+    );
     const { id, placement } = await cluster.volume(volume);
     const isLiveOn = ({ machine }: SimulatedHost): boolean => machine.disk.volume(id).live !== null;
     await cluster.until(
@@ -127,6 +132,21 @@ export class Player {
         return this.#call(operator.createMove({ body: { volume: action.volume, to: this.#cluster.host(action.host).name } }));
       case 'cancel-moves':
         return this.#call(this.#cancelMoves());
+      case 'snapshot':
+        return this.#call(operator.createSnapshot({ parameters: { volume: action.volume }, body: { name: action.name } }));
+      case 'delete-snapshot': {
+        const snapshot = this.#snapshotOf(action.volume, action.pick);
+        return snapshot === undefined ? undefined : this.#call(operator.deleteSnapshot({ parameters: { volume: action.volume, snapshot } }));
+      }
+      case 'revert': {
+        const snapshot = this.#snapshotOf(action.volume, action.pick);
+        return snapshot === undefined ? undefined : this.#call(operator.revertVolume({ parameters: { volume: action.volume }, body: { snapshot } }));
+      }
+      case 'clone': {
+        const { volume, name } = action;
+        const snapshot = this.#snapshotOf(volume, action.pick);
+        return snapshot === undefined ? undefined : this.#call(operator.createVolume({ body: { name, from: { volume, snapshot } } }));
+      }
       case 'fail-over':
         return this.#failOver(action.volume, action.to);
       case 'drain':
@@ -141,6 +161,24 @@ export class Player {
         return this.#jumpClock(action.machine, action.by);
       default:
         return this.#harm(action);
+    }
+  }
+
+  #snapshotOf(volume: string, pick: number): string | undefined {
+    const snapshots = this.#cluster.oracle.named(volume)?.snapshots ?? [];
+    return snapshots[pick % Math.max(1, snapshots.length)]?.name;
+  }
+
+  /** Each volume that was made from a snapshot is there, with what that held. */
+  async visitClones(): Promise<void> {
+    const cluster = this.#cluster;
+    const { items } = await cluster.resolve(cluster.operator.listVolumes({}));
+    for (const { name } of items.filter(({ origin }) => origin !== null)) {
+      const host = cluster.host(1);
+      this.#tell(`visit ${host.name} with ${name}`);
+      const container = await this.#startPatiently(host, name);
+      host.write(container);
+      await cluster.resolve(host.stopContainer(container));
     }
   }
 

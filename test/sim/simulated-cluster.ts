@@ -71,6 +71,7 @@ export class SimulatedCluster {
   #effects = 0;
   #effectsAt = 0;
   #checkedChanges = -1;
+  #checkedLosses = 0;
   readonly #up = new Set<string>();
   readonly #lines: LogLine[] = [];
   #nameServer: { nameServer: NameServer; incarnation: Incarnation; stop: AbortController } | null = null;
@@ -296,6 +297,7 @@ export class SimulatedCluster {
   /** After every effect of any process. */
   check(): void {
     this.#checkPause();
+    this.#checkNamed();
     // What cannot have changed need not be looked at again: this comes after every effect of every process.
     let changes = 0;
     for (const { machine } of this.hosts) changes += machine.changes;
@@ -307,6 +309,19 @@ export class SimulatedCluster {
         const { writers } = host;
         if (writers.length > 0) this.oracle.check(writers);
       }
+    } catch (error) {
+      this.broken ??= error as Error;
+    }
+  }
+
+  /** What people gave a name to is on some disk. */
+  #checkNamed(): void {
+    let losses = 0;
+    for (const { machine } of this.hosts) losses += machine.disk.losses;
+    if (losses === this.#checkedLosses) return;
+    this.#checkedLosses = losses;
+    try {
+      this.oracle.checkNamed((volume, snapshot) => this.hosts.some((host) => host.snapshotContent(volume, snapshot) !== undefined));
     } catch (error) {
       this.broken ??= error as Error;
     }

@@ -3,6 +3,7 @@ import { formatDuration } from '../../model/duration.ts';
 import { failsOverByItself } from '../../model/failover.ts';
 import type { DivergedCopy, FailoverRecord, Volume } from '../../model/records.ts';
 import { formatSize } from '../../model/size.ts';
+import { hostsWith } from '../../model/snapshots.ts';
 import type { CopyView, VolumeStatus } from '../../protocol/protection-routes.ts';
 import { describeLabels, examples, reference } from '../cli.ts';
 import type { Cli } from '../cli.ts';
@@ -64,6 +65,7 @@ function describeStatus(status: VolumeStatus, project: string, hostName: HostNam
       ),
     );
   }
+  if (volume.snapshots.length > 0) lines.push('', ...describeSnapshots(volume, hostName));
   if (volume.diverged.length > 0) lines.push('', ...describeDiverged(volume, hostName));
   return lines;
 }
@@ -102,6 +104,16 @@ export function describeLoss({ snapshotTakenAt, at }: FailoverRecord): string {
   if (snapshotTakenAt === null) return 'everything: the new holder started empty';
   const milliseconds = Math.max(0, Date.parse(at) - Date.parse(snapshotTakenAt));
   return `what was written after ${snapshotTakenAt}, ${formatDuration(milliseconds)} before it`;
+}
+
+function describeSnapshots(volume: Volume, hostName: HostNames): string[] {
+  const rows = volume.snapshots.map(({ name, kind, snapshot, takenAt, problem }) => [
+    `${volume.name}@${name}`,
+    kind,
+    takenAt ?? (problem === null ? 'not yet' : 'FAILED'),
+    snapshot === null ? '' : hostsWith(volume, snapshot).map(hostName).join(', '),
+  ]);
+  return formatTable(['SNAPSHOT', 'KIND', 'TAKEN', 'ON'], rows);
 }
 
 function describeDiverged({ name, diverged }: Volume, hostName: HostNames): string[] {

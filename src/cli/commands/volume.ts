@@ -14,6 +14,8 @@ import { addFailoverCommand } from './volume-failover.ts';
 import { addInspectCommand } from './volume-inspect.ts';
 import { addKeptCommands } from './volume-kept.ts';
 import { addRekeyCommand } from './key.ts';
+import { addCloneCommand } from './volume-clone.ts';
+import { addRevertCommand } from './volume-revert.ts';
 
 /** How long a removal may take, in milliseconds: the holder first makes sure that nothing uses the volume. */
 const removalTimeoutMilliseconds = 60_000;
@@ -40,6 +42,8 @@ export function addVolumeCommands(program: Command, cli: Cli): void {
     .addHelpText('after', examples('supercargo volume ls', 'supercargo volume ls --json'))
     .action(() => listVolumes(cli));
 
+  addCloneCommand(volume, cli);
+  addRevertCommand(volume, cli);
   addInspectCommand(volume, cli);
 
   volume
