@@ -9,9 +9,9 @@ import { Cluster } from '../test/e2e/support/cluster.ts';
 import { waitUntil } from '../testbed/process.ts';
 import { figure } from './figure.ts';
 import type { Figure } from './figure.ts';
-import { BenchLab, timed } from './lab.ts';
+import { timed } from './lab.ts';
 import type { BenchOptions } from './lab.ts';
-import { callSocket } from './local-call.ts';
+import { PluginSocket, callSocket } from './local-call.ts';
 import type { Call } from './local-call.ts';
 import type { Host } from '../testbed/lab.ts';
 
@@ -27,38 +27,50 @@ export async function measureAccess(options: BenchOptions): Promise<Figure[]> {
 const operator = <Answer>(host: Host, call: Call): Promise<Answer> => callSocket<Answer>(host.path(operatorSocket), call);
 const post = <Answer>(host: Host, path: string, body: object): Promise<Answer> => operator<Answer>(host, { method: 'POST', path, body });
 
+/** Three clusters of one host at the same time, so that what else the machine does meets all alike. */
 async function measureCreate({ runs = 40, small, say }: BenchOptions): Promise<Figure[]> {
-  await using lab = await BenchLab.start('512M');
-  const host = lab.source;
-  await post(host, '/v1/projects', { name: 'shop' });
-  await post(host, '/v1/volumes', { name: 'orders', project: 'shop' });
-  await post(host, '/v1/applications', { project: 'shop', name: 'web' });
-  await post(host, '/v1/grants', { application: 'shop/web', volume: 'orders', mode: 'read-write', reason: 'bench' });
-  say('access: create, nothing is required');
-  const off = await askedOften(lab, runs);
-  await operator(host, { method: 'PATCH', path: '/v1/projects/shop', body: { requireGrants: true } });
-  const isRequired = async (): Promise<boolean> => !(await isAllowed(lab, questions('')));
-  await waitUntil('the agent has heard of it', isRequired);
-  say('access: create, by a grant');
-  const on = await askedOften(lab, runs);
   const [applications, volumes] = small ? [10, 10] : [100, 100];
+  await using off = await shop();
+  await using one = await shop();
+  await using many = await shop();
+  for (const { host } of [one, many]) await operator(host, { method: 'PATCH', path: '/v1/projects/shop', body: { requireGrants: true } });
   say(`access: ${applications * volumes} grants`);
-  await grantMuch(host, applications, volumes);
-  const pass = await passOf(host);
-  await waitUntil('the agent has heard of all grants', async () => isAllowed(lab, questions(pass, `volume-${volumes - 1}`)));
-  say('access: create, by one of them');
-  const among = await askedOften(lab, runs);
+  await grantMuch(many.host, applications, volumes);
+  for (const { host } of [one, many]) await waitUntil('a grant is required', async () => !(await isAllowed(host, questions(''))));
+  const pass = await passOf(many.host);
+  await waitUntil('the agent has heard of all grants', () => isAllowed(many.host, questions(pass, `volume-${volumes - 1}`)));
+  say('access: create');
+  const samples = { off: [] as number[], one: [] as number[], many: [] as number[] };
+  for (let run = -1; run < runs; run += 1) {
+    const [atOff, atOne, atMany] = [await askedOnce(off.host), await askedOnce(one.host), await askedOnce(many.host)];
+    // The first time is not counted.
+    if (run < 0) continue;
+    samples.off.push(atOff);
+    samples.one.push(atOne);
+    samples.many.push(atMany);
+  }
   const row = { bench, unit, better } as const;
   return [
     figure(
       { ...row, measure: 'asked about a create', target: { ours: 5 }, rivalName: 'the same while nothing is required' },
-      { ours: on, rival: off },
+      { ours: samples.one, rival: samples.off },
     ),
     figure(
       { ...row, measure: `asked about a create, ${applications * volumes} grants`, target: { ratio: 1.25 }, rivalName: 'the same with one grant' },
-      { ours: among, rival: on },
+      { ours: samples.many, rival: samples.one },
     ),
   ];
+}
+
+/** One host with a project, whose application has a grant for its volume. */
+async function shop(): Promise<AsyncDisposable & { host: Host }> {
+  const cluster = await Cluster.start({ hosts: 1 });
+  const host = cluster.host('h1');
+  await post(host, '/v1/projects', { name: 'shop' });
+  await post(host, '/v1/volumes', { name: 'orders', project: 'shop' });
+  await post(host, '/v1/applications', { project: 'shop', name: 'web' });
+  await post(host, '/v1/grants', { application: 'shop/web', volume: 'orders', mode: 'read-write', reason: 'bench' });
+  return { host, [Symbol.asyncDispose]: () => cluster[Symbol.asyncDispose]() };
 }
 
 interface Questions {
@@ -75,9 +87,10 @@ function questions(pass: string, volume = 'orders'): Questions {
   return { before, after: { ...before, ResponseStatusCode: 201, ResponseBody: made } };
 }
 
-async function isAllowed(lab: BenchLab, { before }: Questions): Promise<boolean> {
-  return lab
-    .plugin(lab.source)
+const pluginOf = (host: Host): PluginSocket => new PluginSocket(host.path('/run/docker/plugins/supercargo.sock'));
+
+async function isAllowed(host: Host, { before }: Questions): Promise<boolean> {
+  return pluginOf(host)
     .authorize('AuthZReq', before)
     .then(
       () => true,
@@ -85,19 +98,13 @@ async function isAllowed(lab: BenchLab, { before }: Questions): Promise<boolean>
     );
 }
 
-/** Both questions, with a pass of its own each time. The first time is not counted. */
-async function askedOften(lab: BenchLab, runs: number): Promise<number[]> {
-  const plugin = lab.plugin(lab.source);
-  const samples: number[] = [];
-  for (let run = -1; run < runs; run += 1) {
-    const { before, after } = questions(await passOf(lab.source));
-    const milliseconds = await timed(async () => {
-      await plugin.authorize('AuthZReq', before);
-      await plugin.authorize('AuthZRes', after);
-    });
-    if (run >= 0) samples.push(milliseconds);
-  }
-  return samples;
+/** Both questions, with a pass of its own. */
+async function askedOnce(host: Host): Promise<number> {
+  const { before, after } = questions(await passOf(host));
+  return timed(async () => {
+    await pluginOf(host).authorize('AuthZReq', before);
+    await pluginOf(host).authorize('AuthZRes', after);
+  });
 }
 
 async function passOf(host: Host): Promise<string> {
@@ -145,7 +152,7 @@ async function measureCertificates({ runs = 7, small, say }: BenchOptions): Prom
   const clusterId = newIdentifier('clu');
   const authority = openAuthority(await createAuthority({ clusterId, clusterName: 'bench', clock: systemClock }), systemClock);
   const { requestPem } = await createKeyAndRequest();
-  const count = small ? 20 : 500;
+  const count = small ? 20 : 100;
   const rates: number[] = [];
   for (let run = -1; run < runs; run += 1) {
     const milliseconds = await timed(async () => {
