@@ -10,7 +10,7 @@ setfattr:attr               setfacl:acl                  mkfs.ext4:e2fsprogs    
 nsenter:util-linux          setpriv:util-linux           losetup:mount                mkfs.xfs:xfsprogs
 curl:curl                   ps:procps                    iptables:iptables            fio:fio
 openssl:openssl             tar:tar                      find:findutils              tcpdump:tcpdump
-qemu-storage-daemon:qemu-system-common
+qemu-storage-daemon:qemu-system-common                    docker-compose:docker-compose
 "
 
 # Not `command -v`: another program of the name may come first on the caller's PATH.

@@ -59,7 +59,11 @@ export class AccessEnforcement {
     }
     const reasons = admissions.forVolume(volume.name).map((each) => this.#whyNot(volume, each));
     if (!reasons.includes(null)) {
-      throw this.#refused(volume, reasons[0] ?? 'no container with a pass was made for it', 'Make the container anew, with a pass.');
+      throw this.#refused(
+        volume,
+        reasons[0] ?? 'no container with a pass was made for it, and tasks of Swarm services show none',
+        'Make the container anew, with a pass: by docker run or Compose, in the place of a service (docs/docker.md, "Compose, Swarm, Podman").',
+      );
     }
     const stranger = this.#listed.find(({ id, volumes }) => volumes.includes(volume.name) && admissions.of(id) === undefined);
     if (stranger !== undefined) {

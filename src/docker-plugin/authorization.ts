@@ -106,7 +106,7 @@ export class Authorization {
     const named = volumes.find(({ name, fresh }) => (name !== null && gate.isProtected(name)) || fresh?.project);
     if (named !== undefined) {
       throw new SupercargoError('forbidden', `Volume "${named.name}" is of a project that requires grants: services of Swarm cannot use it.`, {
-        hint: 'Run it as a container with a pass, or keep the volume in a project that requires no grants.',
+        hint: 'Run it by docker run or Compose, with a pass (docs/docker.md, "Compose, Swarm, Podman"), or keep the volume in a project that requires no grants.',
       });
     }
     await gate.use({ paths, powers });
