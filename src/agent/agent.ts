@@ -1,11 +1,13 @@
 import { currentHost } from '../model/holder.ts';
-import type { AgentStatus } from '../protocol/local-routes.ts';
+import type { AgentStatus, SnapshotDifference } from '../protocol/local-routes.ts';
 import type { ContainerGate } from '../ports/container-gate.ts';
 import type { VolumeVerbs } from '../ports/volume-verbs.ts';
 import { AccessEnforcement } from './access-enforcement.ts';
 import { ClusterView } from './cluster-view.ts';
 import { createContainerGate } from './container-gate.ts';
 import { mountPointOf } from './context.ts';
+import { differenceHere } from './difference.ts';
+import type { DifferenceWish } from './difference.ts';
 import { Leases } from './leases.ts';
 import { NameServerTime } from './name-server-time.ts';
 import { keepReplicated } from './replication.ts';
@@ -24,6 +26,8 @@ export class Agent {
   readonly verbs: VolumeVerbs;
   readonly gate: ContainerGate;
   readonly transfers: TransferServer;
+  /** What has changed from one snapshot of a volume to another. */
+  readonly difference: (wanted: { query: DifferenceWish }) => Promise<SnapshotDifference>;
   readonly #context: AgentContext;
   readonly #actors = new Map<string, VolumeActor>();
   readonly #stop = new AbortController();
@@ -42,6 +46,7 @@ export class Agent {
     };
     const actorOf = (volume: string): VolumeActor => this.#actorOf(volume);
     this.gate = createContainerGate(this.#context);
+    this.difference = ({ query }) => differenceHere(this.#context, query);
     this.verbs = createVerbs(this.#context, actorOf, () => this.#reconsiderAll());
     this.transfers = new TransferServer(this.#context, actorOf);
   }

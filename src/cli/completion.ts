@@ -22,6 +22,8 @@ const completedArguments = [
   ['snapshot ls', 'volume', 'volumes'],
   ['snapshot inspect', 'snapshot', 'named'],
   ['snapshot rm', 'snapshot', 'named'],
+  ['snapshot diff', 'from', 'named'],
+  ['snapshot diff', 'to', 'named'],
   ['where', 'volume', 'volumes'],
   ['host inspect', 'host', 'hosts'],
   ['host label', 'host', 'hosts'],

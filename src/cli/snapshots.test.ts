@@ -104,6 +104,20 @@ describe('snapshots', () => {
     expect((await bench.run(['snapshot', 'inspect', 'pgdata'])).code).toBe(2);
   });
 
+  it('are compared by the agent of this host, and only with one of the same volume', async () => {
+    const changes = [
+      { path: 'a\u001b[31m', change: 'added' as const, bytes: 2048 },
+      { path: 'c', change: 'renamed' as const, bytes: 0, from: 'b' },
+    ];
+    const answer = { changes, total: 3, bytes: 2048 };
+    await bench.serveAgent({ diffSnapshots: async () => answer });
+    const { code, stdout, stderr } = await bench.run(['snapshot', 'diff', 'pgdata@a', 'pgdata@b']);
+    expect([code, stderr]).toEqual([0, '3 paths, 2.0 KiB written; the first 2 are listed\n']);
+    expect(cellsOf(stdout).slice(1)).toEqual([['added', '2.0 KiB', expect.not.stringContaining('\u001b')], ['renamed', '0 B', 'b -> c']]); // prettier-ignore
+    expect(JSON.parse((await bench.run(['snapshot', 'diff', 'pgdata@a', 'pgdata@b', '--json'])).stdout)).toEqual(answer);
+    expect((await bench.run(['snapshot', 'diff', 'pgdata@a', 'other@b'])).code).toBe(2);
+  });
+
   it('are deleted, whatever happens to the others', async () => {
     await bench.serve({
       deleteSnapshot: async ({ parameters: { snapshot } }) => {

@@ -3,6 +3,8 @@ import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { localRoutes } from '../protocol/local-routes.ts';
+import type { Route } from '../protocol/route.ts';
 import { routes } from '../protocol/routes.ts';
 import type { Routes } from '../protocol/routes.ts';
 import { createServer } from '../protocol/server.ts';
@@ -30,10 +32,19 @@ export class CliTestBench {
   }
 
   /** Serves the API with these handlers; calling others is a defect of the test. */
-  async serve(handlers: Partial<Handlers<Routes>>, socketName = 'name-server.sock'): Promise<void> {
+  serve(handlers: Partial<Handlers<Routes>>, socketName = 'name-server.sock'): Promise<void> {
+    return this.#serve(routes, handlers as Handlers<Routes>, socketName);
+  }
+
+  /** The same for what the agent of this host answers itself. */
+  serveAgent(handlers: Partial<Handlers<typeof localRoutes>>): Promise<void> {
+    return this.#serve(localRoutes, handlers as Handlers<typeof localRoutes>, 'agent.sock');
+  }
+
+  async #serve<Table extends Record<string, Route>>(table: Table, handlers: Handlers<Table>, socketName: string): Promise<void> {
     const app = await createServer({
-      routes,
-      handlers: handlers as Handlers<Routes>,
+      routes: table,
+      handlers,
       identify: () => ({ caller: 'operator', host: null, certificate: null }),
       serverFactory: (handler) => http.createServer(handler),
       version: 'test',

@@ -99,7 +99,8 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
     certificateExpiresAt: new X509Certificate(holder.current.certificatePem).validToDate.toISOString(),
     ...(await agent.status()),
   });
-  const local = await listenForOperator({ socketPath: options.socketPath, handlers: { getStatus: status }, nameServer, version });
+  const handlers = { getStatus: status, diffSnapshots: agent.difference };
+  const local = await listenForOperator({ socketPath: options.socketPath, handlers, nameServer, version });
   const plugin = await listenOnPluginSocket(
     createDockerPlugin({ verbs: agent.verbs, gate: agent.gate, engine, driver: pluginName(options), log }),
     options.pluginSocket,

@@ -192,6 +192,7 @@ export class DoorSet {
     const server = await listenForOperator({
       socketPath: path,
       handlers: {
+        diffSnapshots: async () => ({ changes: [], total: 0, bytes: 0 }),
         getStatus: async () => ({
           ...status,
           host: { id: '', name: 'h1', address: '' },

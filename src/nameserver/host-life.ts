@@ -3,6 +3,7 @@ import { newestInLineage } from '../model/failover.ts';
 import { isGone, isOver } from '../model/placement.ts';
 import { moveRecord, volumeRecord } from '../model/records.ts';
 import type { Host, Volume } from '../model/records.ts';
+import { hostsWith, isTaken } from '../model/snapshots.ts';
 import { formatSize } from '../model/size.ts';
 import { candidatesOf } from '../planner/failover-plan.ts';
 import type { KnownHost } from '../planner/failover-plan.ts';
@@ -220,6 +221,7 @@ function refuseIfNeeded(host: Host, volumes: readonly Volume[], lost: boolean): 
   if (held.length > 0) throw notEmpty(host, `it is holder, source or destination of ${list(held)}`);
   if (lost) return;
   refuseIfKept(host, volumes);
+  refuseIfAlone(host, volumes);
   const copied = volumes.filter((volume) => hasTraceOf(volume, host.id));
   if (copied.length > 0) throw notEmpty(host, `it has copies of ${list(copied)}`);
 }
@@ -234,6 +236,19 @@ function refuseIfKept(host: Host, volumes: readonly Volume[]): void {
   if (kept.length === 0) return;
   throw new SupercargoError('wrong-state', `Host "${host.name}" keeps what it had written before it was replaced: ${kept.join(', ')}.`, {
     hint: 'Decide on each first: supercargo volume restore VOLUME SNAPSHOT NEWNAME (the new volume then moves away), or supercargo volume forget VOLUME SNAPSHOT',
+  });
+}
+
+/** @throws wrong-state: a snapshot with a name that no other host has does not go by itself */
+function refuseIfAlone(host: Host, volumes: readonly Volume[]): void {
+  const alone = volumes.flatMap((volume) =>
+    volume.snapshots
+      .filter((each) => isTaken(each) && hostsWith(volume, each.snapshot).join() === host.id)
+      .map(({ name }) => `${volume.name}@${name}`),
+  );
+  if (alone.length === 0) return;
+  throw new SupercargoError('wrong-state', `Host "${host.name}" has snapshots that no other host has: ${alone.join(', ')}.`, {
+    hint: 'Decide on each first: supercargo volume clone VOLUME@SNAPSHOT NEWNAME (the new volume then moves away), or supercargo snapshot rm VOLUME@SNAPSHOT',
   });
 }
 

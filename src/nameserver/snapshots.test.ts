@@ -119,6 +119,17 @@ describe('a snapshot that was taken', () => {
     });
   });
 
+  it('keeps its host in the cluster where no other one has it', async () => {
+    const snapshot = await take((await want('a')).id);
+    await server.as(h2).reportCopy({ parameters, body: { copy: { kind: 'replica', snapshots: [snapshot] }, seen: 0 } });
+    const { copyChanges } = await volumeNow();
+    await server.as(h1).reportCopy({ parameters, body: { copy: { kind: 'live', snapshots: [] }, seen: copyChanges[h1] ?? 0 } });
+    await expect(server.as(null).removeHost({ parameters: { host: 'h2' }, body: { lost: false, abandonVolumes: false } })).rejects.toMatchObject({
+      code: 'wrong-state',
+      message: expect.stringContaining('data@a') as string,
+    });
+  });
+
   it('gets its size from the holder only', async () => {
     const { id: request } = await want('a');
     const snapshot = await take(request);

@@ -97,6 +97,20 @@ export function describeDriverContract(name: string, factory: DriverFactory): vo
         expect((await source.list()).map((copy) => copy.volume)).not.toContain(volume);
       });
 
+      it('says what has changed from one snapshot to another', async () => {
+        const { volume, snapshot } = await volumeWithSnapshot();
+        write(source, volume, 'file', 'changed');
+        write(source, volume, 'a new \n one', 'added');
+        const later = snapshotName();
+        await source.createSnapshot(volume, later);
+        expect(await source.changesBetween(volume, snapshot, later)).toMatchObject([
+          { path: 'a new \n one', change: 'added', bytes: 5 },
+          { path: 'file', change: 'changed' },
+        ]);
+        expect(await source.changesBetween(volume, later, snapshot)).toMatchObject([{ path: 'a new \n one', change: 'removed' }, { path: 'file' }]);
+        await expect(source.changesBetween(volume, snapshot, snapshotName())).rejects.toMatchObject({ code: 'not-found' });
+      });
+
       it('says not-found for what is missing', async () => {
         const volume = volumeName();
         await expect(source.createSnapshot(volume, snapshotName())).rejects.toMatchObject({ code: 'not-found' });

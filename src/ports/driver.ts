@@ -32,6 +32,17 @@ export interface ReceiveResult {
   bytes: number;
 }
 
+/** How a path in one snapshot differs from another one. Times alone do not count. */
+export interface PathChange {
+  /** From the root of the volume, without a slash at its beginning. */
+  path: string;
+  change: 'added' | 'changed' | 'removed' | 'renamed';
+  /** Written to it, in bytes; 0 if only what is said of the file has changed. */
+  bytes: number;
+  /** Where it was before it was renamed. */
+  from?: string;
+}
+
 export interface VolumeDriver {
   readonly info: DriverInfo;
   /** Makes or finds the pool, mounts it where needed, removes half-received leftovers of a crash. */
@@ -74,6 +85,8 @@ export interface VolumeDriver {
   /** Makes a snapshot of one volume a snapshot of another as well, under the same identifier; the data is shared. @throws not-found */
   shareSnapshot(fromVolume: string, snapshot: string, toVolume: string): Promise<void>;
 
+  /** What is different in a snapshot from an earlier one, in the order of the paths. @throws not-found; not-supported if the engine cannot see into the volume */
+  changesBetween(volume: string, from: string, to: string): Promise<PathChange[]>;
   /** Estimate of the stream's length in bytes, for progress only. */
   estimateDelta(volume: string, snapshot: string, base: string | null): Promise<number>;
   /**

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { poolReport, volumeUse } from '../model/records.ts';
+import { byteCount, poolReport, volumeUse } from '../model/records.ts';
 import { defineRoutes } from './route.ts';
 
 /** What the agent tells root on its own host, by the local socket; everything else there goes on to the name server. */
@@ -25,6 +25,23 @@ export const agentStatus = z.object({
 });
 export type AgentStatus = z.infer<typeof agentStatus>;
 
+export const snapshotDifference = z.object({
+  changes: z.array(
+    z.object({ path: z.string(), change: z.enum(['added', 'changed', 'removed', 'renamed']), bytes: byteCount, from: z.string().optional() }),
+  ),
+  total: z.int().describe('How many there are; at most the first 10,000 are listed.'),
+  bytes: byteCount.describe('Of all of them.'),
+});
+export type SnapshotDifference = z.infer<typeof snapshotDifference>;
+
 export const localRoutes = defineRoutes({
+  diffSnapshots: {
+    method: 'GET',
+    path: '/v1/local/difference',
+    summary: 'What has changed in a volume from one snapshot to another, both of which this host has.',
+    callers: ['operator'],
+    query: z.object({ volume: z.string().max(256), from: z.string().max(256), to: z.string().max(256) }),
+    response: snapshotDifference,
+  },
   getStatus: { method: 'GET', path: '/v1/local/status', summary: 'The state of this host’s agent.', callers: ['operator'], response: agentStatus },
 });

@@ -83,6 +83,21 @@ describe('snapshots of a volume in use', () => {
   });
 });
 
+describe('two snapshots', () => {
+  test('are compared by the host that has them, path by path', async () => {
+    const volume = await newVolume();
+    await take(h1, `${volume}@a`);
+    await cluster.inContainer(h2, volume, 'echo more >> /data/file; mkdir /data/sub; echo new > "/data/sub/with space"; sync');
+    await take(h1, `${volume}@b`);
+    const { changes } = await cluster.json<{ changes: { path: string; change: string }[] }>(h2, 'snapshot', 'diff', `${volume}@a`, `${volume}@b`);
+    expect(changes.map(({ path, change }) => `${change} ${path}`)).toEqual(['changed file', 'added sub', 'added sub/with space']);
+    expect((await cluster.run(h2, 'snapshot', 'diff', `${volume}@b`, `${volume}@a`)).stdout).toContain('removed');
+    const elsewhere = await cluster.tryRun(h3, 'snapshot', 'diff', `${volume}@a`, `${volume}@b`);
+    expect([elsewhere.exitCode, elsewhere.stderr]).toEqual([4, expect.stringContaining('is on h2, not on h3')]);
+    await cluster.run(h1, 'volume', 'rm', volume);
+  });
+});
+
 describe('a move and a replica', () => {
   test('carry all snapshots, and a host that was off drops what was deleted meanwhile', async () => {
     const volume = await newVolume('class=copied');

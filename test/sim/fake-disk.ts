@@ -91,6 +91,9 @@ export function createFakeDriver(disk: FakeDisk): VolumeDriver {
     openLive: async () => false,
     setSizeLimit: async () => undefined,
     volumeUsage: async (id) => ({ referencedBytes: lengthOf(disk.volume(id).live?.content ?? null) }),
+    changesBetween: async () => {
+      throw new SupercargoError('not-supported', 'Nothing here has paths.');
+    },
     estimateDelta: async (id, snapshot, base) => encode(disk, id, snapshot, base).length,
     send: (id, snapshot, base) => Readable.from(chunksOf(encode(disk, id, snapshot, base)), { objectMode: false }),
     receive: async (id, snapshot, base) => receive(disk, id, snapshot, base),

@@ -1,12 +1,17 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
+import { SupercargoError } from '../../model/errors.ts';
 import { parseSnapshotName } from '../../model/names.ts';
 import { formatSize } from '../../model/size.ts';
 import type { SnapshotView } from '../../protocol/snapshot-routes.ts';
 import { describeLabels, examples, keyValues, reference, snapshotReference, snapshotReferences, volumeOrSnapshot } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { titleOf } from '../follow-snapshot.ts';
-import { formatAge, formatDetails, parseDuration } from '../format.ts';
+import { plural } from '../volume-text.ts';
+import { formatAge, formatDetails, parseDuration, printable } from '../format.ts';
+
+/** How long a comparison may take, in milliseconds: it reads the metadata of what has changed. */
+const differenceMilliseconds = 600_000;
 
 export function addSnapshotCommands(program: Command, cli: Cli): void {
   const snapshot = program.command('snapshot').description('keep the state of a volume under a name: VOLUME@SNAPSHOT');
@@ -44,6 +49,14 @@ export function addSnapshotCommands(program: Command, cli: Cli): void {
     .argument('<snapshot...>', 'VOLUME@SNAPSHOT', snapshotReferences)
     .addHelpText('after', examples('supercargo snapshot rm pgdata@nightly pgdata@before-upgrade'))
     .action((texts: string[]) => removeSnapshots(cli, texts));
+
+  snapshot
+    .command('diff')
+    .description('show which paths have changed from one snapshot to another, on a host that has both')
+    .argument('<from>', 'VOLUME@SNAPSHOT', snapshotReference)
+    .argument('<to>', 'VOLUME@SNAPSHOT', snapshotReference)
+    .addHelpText('after', examples('supercargo snapshot diff pgdata@monday pgdata@tuesday'))
+    .action((from: string, to: string) => showDifference(cli, from, to));
 }
 
 interface CreateOptions {
@@ -117,6 +130,24 @@ async function removeSnapshots(cli: Cli, texts: readonly string[]): Promise<void
     cli.output.result(removed, () => removed);
     if (failures.length > 0) throw new AggregateError(failures);
   });
+}
+
+async function showDifference(cli: Cli, from: string, to: string): Promise<void> {
+  const { output } = cli;
+  const [one, other] = [partsOf(from), partsOf(to)];
+  if (one.volume !== other.volume) throw new SupercargoError('invalid-request', 'Only snapshots of one volume can be compared.');
+  const query = { volume: one.volume, from: one.snapshot, to: other.snapshot };
+  const difference = await cli.agent((agent) => agent.diffSnapshots({ query }, { timeoutMilliseconds: differenceMilliseconds }));
+  const { changes, total, bytes } = difference;
+  if (output.json) return output.result(difference, () => []);
+  // Names of files are whatever their makers wanted.
+  const rows = changes.map((each) => [
+    each.change,
+    formatSize(each.bytes),
+    printable(each.from === undefined ? each.path : `${each.from} -> ${each.path}`),
+  ]);
+  output.table(changes, ['CHANGE', 'WRITTEN', 'PATH'], rows);
+  output.note(`${plural(total, 'path')}, ${formatSize(bytes)} written${total > changes.length ? `; the first ${changes.length} are listed` : ''}`);
 }
 
 /** Of an argument that was read already. */

@@ -4,7 +4,8 @@ import type { Readable } from 'node:stream';
 import { SupercargoError } from '../../model/errors.ts';
 import { identifierPattern } from '../../model/identifiers.ts';
 import { formatSize } from '../../model/size.ts';
-import type { DriverInfo, SnapshotReceiver, VolumeCopy, VolumeDriver } from '../../ports/driver.ts';
+import { differenceOf } from './difference.ts';
+import type { DriverInfo, PathChange, SnapshotReceiver, VolumeCopy, VolumeDriver } from '../../ports/driver.ts';
 import { execute } from '../../system/execute.ts';
 import { syncDirectory } from '../../system/files.ts';
 import { BtrfsCommands, poolFull } from './commands.ts';
@@ -170,6 +171,10 @@ class BtrfsDriver implements VolumeDriver {
     const origin = await this.#snapshotPath(fromVolume, snapshot);
     await mkdir(this.#layout.volume(toVolume), { recursive: true });
     await this.#copySnapshot(origin, toVolume, snapshot);
+  }
+
+  async changesBetween(volume: string, from: string, to: string): Promise<PathChange[]> {
+    return differenceOf(await this.#snapshotPath(volume, from), await this.#snapshotPath(volume, to));
   }
 
   async estimateDelta(volume: string, snapshot: string, base: string | null): Promise<number> {

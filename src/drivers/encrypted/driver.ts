@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import type { DriverInfo, SnapshotReceiver, VolumeCopy, VolumeDriver } from '../../ports/driver.ts';
+import { SupercargoError } from '../../model/errors.ts';
+import type { DriverInfo, PathChange, SnapshotReceiver, VolumeCopy, VolumeDriver } from '../../ports/driver.ts';
 import type { VolumeCipher, VolumeKey } from '../../ports/volume-cipher.ts';
 
 /** What is known elsewhere about the encryption of volumes. */
@@ -128,6 +129,13 @@ export class EncryptedDriver implements VolumeDriver {
 
   shareSnapshot(fromVolume: string, snapshot: string, toVolume: string): Promise<void> {
     return this.#inner.shareSnapshot(fromVolume, snapshot, toVolume);
+  }
+
+  async changesBetween(volume: string, from: string, to: string): Promise<PathChange[]> {
+    if (!this.#isEncrypted(volume)) return this.#inner.changesBetween(volume, from, to);
+    throw new SupercargoError('not-supported', 'What has changed in an encrypted volume cannot be seen from outside.', {
+      hint: 'Make volumes of both snapshots (supercargo volume clone), and compare their files.',
+    });
   }
 
   estimateDelta(volume: string, snapshot: string, base: string | null): Promise<number> {
