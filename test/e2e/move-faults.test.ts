@@ -141,7 +141,9 @@ async function moveWithFault({ place, at, dies, how, ...step }: Case, hosts: Rec
     await records.stopWriter(source, writer);
     underWay.push(records.tryAppend(destination));
   }
-  await standsStill(hosts[at]);
+  await standsStill(hosts[at]).catch(async (error: unknown) => {
+    throw new Error(await situation(records, underWay), { cause: error });
+  });
   await die(hosts[dies], how);
   if (at !== dies) await goOn(cluster, hosts[at]);
   await comeBack(hosts[dies], how);
@@ -150,6 +152,15 @@ async function moveWithFault({ place, at, dies, how, ...step }: Case, hosts: Rec
   if (started === undefined) await records.stopWriter(source, writer);
   // It may have ended with what died; if it went through, what it acknowledged counts.
   else records.note(started);
+}
+
+/** What the name server and each host say of the volume, and what has become of the calls. */
+async function situation({ volume }: Records, underWay: readonly Promise<Completed>[]): Promise<string> {
+  const [nameServer] = cluster.lab.hosts;
+  const inspected = await cluster.tryRun(nameServer!, 'volume', 'inspect', volume);
+  const seen = await Promise.all(cluster.lab.hosts.map(async (host) => [host.name, await cluster.volumeOn(host, volume).catch(String)]));
+  const calls = await Promise.all(underWay.map((call) => Promise.race([call, pause(1000)])));
+  return [inspected.stdout, inspected.stderr, ...[...seen, ...calls].map((each) => JSON.stringify(each))].join('\n');
 }
 
 describe(`a planned move, and one that dies (seed ${seed})`, () => {
