@@ -11,8 +11,9 @@ import { PullSession } from './pull-session.ts';
 const unreported = { beginRound: () => undefined, add: () => undefined, restartRound: () => undefined, endRound: () => undefined };
 
 /**
- * The replica's side: brings here what people gave a name to, oldest first, and then the newest snapshot of the volume's history, each as a delta to the nearest
- * before it that both hosts have. Ends when all is here; what came since is for the next run. One that cannot be had does not keep the newest away.
+ * The replica's side: brings here the newest snapshot of the volume's history, and then what people gave a name to, oldest first, each as a delta to the nearest
+ * that both hosts have. The newest first, because a host counts by what it has: with an old one alone it would take the place of a fresh replica. Ends when all is
+ * here; what came since is for the next run. One that cannot be had does not keep the others away.
  */
 export async function receiveReplica(context: AgentContext, volume: Volume, signal: AbortSignal): Promise<void> {
   const { driver, nameServer, state } = context;
@@ -24,7 +25,7 @@ export async function receiveReplica(context: AgentContext, volume: Volume, sign
   const session = new PullSession(context, subject, unreported, signal, () => nameServer.createReplicaTicket({ parameters }, { signal }));
   const { snapshots: have } = await driver.inspect(volume.id);
   const newest = volume.lineage.at(-1)?.snapshot;
-  const wanted = [...missingPinned(volume, source, have), ...(newest === undefined || have.includes(newest) ? [] : [newest])];
+  const wanted = [...(newest === undefined || have.includes(newest) ? [] : [newest]), ...missingPinned(volume, source, have)];
   const failures: unknown[] = [];
   for (const snapshot of new Set(wanted)) {
     try {

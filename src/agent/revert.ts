@@ -1,5 +1,4 @@
-import { toSupercargoError } from '../model/errors.ts';
-import type { SupercargoError } from '../model/errors.ts';
+import { SupercargoError, toSupercargoError } from '../model/errors.ts';
 import type { Volume } from '../model/records.ts';
 import type { AgentContext } from './context.ts';
 import { closeAndSnapshot, inUseError, undoRelease, usesAfterLinger } from './release.ts';
@@ -19,7 +18,14 @@ export async function revertVolume(context: AgentContext, volume: Volume, epoch:
 
 /** @returns why it was not closed */
 async function closeForRevert(context: AgentContext, volume: Volume, epoch: number): Promise<SupercargoError | null> {
-  const { state } = context;
+  const { state, driver } = context;
+  const target = volume.reverting?.snapshot;
+  // The records may say more than the pool has: after the swap it would be too late.
+  if (target === undefined || !(await driver.inspect(volume.id)).snapshots.includes(target)) {
+    return new SupercargoError('data-missing', `The snapshot that volume "${volume.name}" is to go back to is not in the pool of its holder.`, {
+      hint: 'Go back to another one: supercargo snapshot ls',
+    });
+  }
   const blockers = await usesAfterLinger(context, volume);
   if (blockers.length > 0) return inUseError(context, volume, blockers);
   try {

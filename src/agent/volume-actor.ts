@@ -13,8 +13,8 @@ import { currentUses } from './uses.ts';
 /** A volume is tidied up when nothing was done with it for this long: what follows a move or a mount at once would only be in its way. Milliseconds. */
 const tidyDelayMilliseconds = 1000;
 const retryMilliseconds = { first: 200, most: 10_000 };
-/** A move that failed here and could not be ended is begun again after this pause. Milliseconds. */
-const receiveRetryMilliseconds = 1000;
+/** A transfer that failed here, and a move that could not be ended either, is begun again after this pause, which grows. Milliseconds. */
+const receiveRetryMilliseconds = { first: 1000, most: 30_000 };
 /** A source whose volume is waited for looks this often whether its users are gone, besides being told. Milliseconds. */
 const blockedPollMilliseconds = 1000;
 
@@ -29,6 +29,7 @@ export class VolumeActor {
   readonly #context: AgentContext;
   readonly #queue = new SerialQueue();
   readonly #waiters = new Set<() => void>();
+  #receivePause = receiveRetryMilliseconds.first;
   #scheduled = false;
   #stopped = false;
   #receiving: { task: string; controller: AbortController; done: Promise<void> } | null = null;
@@ -243,8 +244,9 @@ export class VolumeActor {
         if (this.#receiving?.task === task) this.#receiving = null;
         if (this.#stopped) return;
         // If it could not even be called off, what is in its way is still there: at once would be for ever and without a pause.
-        if (failed) this.#wakeIn(receiveRetryMilliseconds);
+        if (failed) this.#wakeIn(this.#receivePause);
         else this.wake();
+        this.#receivePause = failed ? Math.min(this.#receivePause * 2, receiveRetryMilliseconds.most) : receiveRetryMilliseconds.first;
       });
     this.#receiving = { task, controller, done };
   }

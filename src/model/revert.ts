@@ -51,9 +51,12 @@ export function callOffRevert(volume: Volume, id?: string): Volume {
   return volume.reverting === null || (id !== undefined && volume.reverting.id !== id) ? volume : { ...volume, reverting: null };
 }
 
-/** Whether it is being done, or was: the epoch began with the snapshot. */
+/** Whether it is being done, or was: the epoch began with the snapshot. A move that was opened since changes nothing of that. */
 export function isReverted({ lineage, placement, epoch }: Volume): boolean {
-  return placement.state === 'held' && lineage.some((entry) => entry.snapshot === placement.base && entry.epoch === epoch);
+  return (
+    (placement.state === 'held' || placement.state === 'moving') &&
+    lineage.some((entry) => entry.snapshot === placement.base && entry.epoch === epoch)
+  );
 }
 
 export interface Reverting {

@@ -11,6 +11,7 @@ import { findHost, findVolume, hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './keys.ts';
 import { requireReach } from './reach.ts';
+import { requireRestored } from './restore.ts';
 import type { Transaction } from './repository.ts';
 import { isSettled, wantSnapshot } from './snapshots.ts';
 
@@ -120,7 +121,14 @@ async function notTaken({ repository }: NameServerContext, volume: Volume, probl
 async function forgetUnused({ repository }: NameServerContext, id: string, request: string): Promise<void> {
   await repository.transact(async (transaction) => {
     const volume = await findVolume(transaction, id).catch(() => undefined);
-    if (volume === undefined) return;
+    const unused = volume?.snapshots.find((each) => each.id === request);
+    if (volume === undefined || unused === undefined) return;
+    // Somebody else has begun with it meanwhile: it stays, as one with a name.
+    const needed = await requireRestored(repository, volume, unused.snapshot ?? request).then(
+      () => volume.reverting?.snapshot === unused.snapshot,
+      () => true,
+    );
+    if (needed) return;
     transaction.put(keys.volume(id), { ...volume, snapshots: volume.snapshots.filter((each) => each.id !== request) });
   });
 }

@@ -71,7 +71,13 @@ async function revertVolume(context: NameServerContext, word: string, snapshot: 
     return changed;
   });
   const isOver = ({ reverting }: Volume): boolean => reverting === null || reverting.id !== asked.reverting?.id || reverting.problem !== null;
-  await awaitVolume(context, asked.id, isOver, closingMilliseconds);
+  // Whatever happens here, it must not stay asked for.
+  try {
+    await awaitVolume(context, asked.id, isOver, closingMilliseconds);
+  } catch (error) {
+    await outcomeOf(context, asked).catch(() => undefined);
+    throw error;
+  }
   return outcomeOf(context, asked);
 }
 

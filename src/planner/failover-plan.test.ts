@@ -51,6 +51,15 @@ describe('the copy that takes over', () => {
     expect(candidatesOf(equal, [a, b, roomy], 'b')[0]?.host.id).toBe('b');
   });
 
+  it('is none that is kept for its name alone, on a host that is to have no replica', () => {
+    const named = { id: 'r', name: 'n', kind: 'manual' as const, description: '', labels: {}, requestedAt: now, takenAt: now, problem: null };
+    const snapshots = [{ ...named, snapshot: 's1', epoch: 4, bytes: 1 }];
+    expect(plan(volume({ b: ['s1'] }))).toMatchObject({ to: 'b' });
+    expect(plan(volume({ b: ['s1'] }, { snapshots }))).toMatchObject({ do: 'wait' });
+    expect(plan(volume({ b: ['s1'] }, { snapshots, replicas: ['b'] }))).toMatchObject({ to: 'b' });
+    expect(plan(volume({ b: ['s1'], c: ['s2'] }, { snapshots }))).toMatchObject({ to: 'c' });
+  });
+
   it('is none that has nothing of the history: the volume waits, and says for whom', () => {
     expect(plan(volume({ b: ['x1'], c: [] }))).toEqual({
       do: 'wait',

@@ -2,6 +2,7 @@ import { failsOverByItself, newestOn } from '../model/failover.ts';
 import { currentHost } from '../model/holder.ts';
 import { isOver } from '../model/placement.ts';
 import type { Host, LineageEntry, Move, Volume } from '../model/records.ts';
+import { pinnedSnapshots } from '../model/snapshots.ts';
 
 /** A host as the name server knows it now. */
 export interface KnownHost extends Host {
@@ -75,7 +76,12 @@ export function planFailover({ volume, hosts, move, wanting = null, marginMillis
   if (holder === undefined || holder.downMilliseconds === null || holder.downMilliseconds < marginMilliseconds) return null;
   // Without its source a move can only come to an end: the last delta is on a host that does not answer.
   if (placement.state === 'moving') return move === null || isOver(move) ? null : { do: 'abort-move', move: move.id, volume: volume.id };
-  const [best] = candidatesOf(volume, hosts, wanting);
+  const best = candidatesOf(volume, hosts, wanting).find((candidate) => mayBeTakenFrom(volume, candidate));
   if (best !== undefined) return { do: 'fail-over', volume: volume.id, epoch: volume.epoch, from: holder.id, to: best.host.id };
   return { do: 'wait', volume: volume.id, reason: `no other host that is up has a copy of it; it comes back with ${holder.name}` };
+}
+
+/** What has a name stays on a host for ever: that a host which is to keep no replica still has one is no reason for a machine to go back to it. */
+function mayBeTakenFrom(volume: Volume, { host, newest }: Candidate): boolean {
+  return volume.replicas.includes(host.id) || !pinnedSnapshots(volume).includes(newest.snapshot);
 }

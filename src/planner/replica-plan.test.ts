@@ -83,6 +83,24 @@ describe('replicas', () => {
     expect(plan([volume('v', ['b', 'c'], withCopies('a', 'b', 'c'))], draining)).toEqual({ v: ['c'] });
   });
 
+  it('are not counted for a named snapshot of old alone', () => {
+    const draining = [host('a'), host('b', { state: 'draining' }), host('c')];
+    const { lineage } = withCopies();
+    const [first] = lineage!;
+    const named = { id: 'r', name: 'n', kind: 'manual' as const, description: '', labels: {}, requestedAt: now, takenAt: now, problem: null };
+    const aged: Partial<Volume> = {
+      lineage: [first!, { ...first!, snapshot: 's2' }],
+      snapshots: [{ ...named, snapshot: 's1', epoch: 1, bytes: 1 }],
+      copies: [
+        { host: 'a', kind: 'live', snapshots: ['s1', 's2'] },
+        { host: 'b', kind: 'replica', snapshots: ['s2'] },
+        { host: 'c', kind: 'replica', snapshots: ['s1'] },
+      ],
+    };
+    expect(plan([volume('v', ['b', 'c'], aged)], draining)).toEqual({});
+    expect(plan([volume('v', ['b', 'c'], { ...aged, snapshots: [] })], draining)).toEqual({ v: ['c'] });
+  });
+
   it('go to the holder that was replaced if it may be back soon', () => {
     const replaced = volume('v', ['b'], { ...withCopies('a', 'b'), placement: { state: 'held', host: 'b', base: null } });
     expect(plan([replaced], away('a', 100))).toEqual({ v: ['a'] });

@@ -1,6 +1,7 @@
 import { historyBytes, newestOn } from '../model/failover.ts';
 import { currentHost } from '../model/holder.ts';
 import type { Volume } from '../model/records.ts';
+import { pinnedSnapshots } from '../model/snapshots.ts';
 import { compareInTurn, freeBytes } from './failover-plan.ts';
 import type { KnownHost } from './failover-plan.ts';
 
@@ -70,8 +71,10 @@ export function buildsOf(volume: Volume, replicas: readonly string[], hosts: rea
   return replicas.filter((id) => id !== source && isUp(id) && !hasHistory(volume, id)).map((id) => `${volume.id} ${id}`);
 }
 
+/** What has a name stays on a host for ever, so alone it says nothing of how fresh a copy is. */
 function hasHistory(volume: Volume, host: string): boolean {
-  return newestOn(volume, host) !== null;
+  const newest = newestOn(volume, host);
+  return newest !== null && (newest === volume.lineage.at(-1) || !pinnedSnapshots(volume).includes(newest.snapshot));
 }
 
 function replicasOf(volume: Volume, facts: ReplicaFacts, ledger: Ledger): string[] {

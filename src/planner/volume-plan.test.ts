@@ -238,6 +238,17 @@ describe('the source of a move', () => {
       { ...granted, grant: null, live: 'absent', volume: volumeOf(leaving) },
       'create-live, then report-copy live, then take-grant 3',
     ],
+    [
+      'makes its live copy anew of what the volume has gone back to, although a move was opened since',
+      {
+        ...granted,
+        grant: grantOf('released', 2),
+        live: 'readonly',
+        snapshots: ['s1', 's2'],
+        volume: { ...goneBack, placement: { ...leaving, base: 's1' } as Placement },
+      },
+      'delete-live left over from before this epoch, then activate s1, then report-copy live, then take-grant 3',
+    ],
     ['waits for the record of the move', { ...granted, move: null }, ''],
   ])('%s', (_, facts, plan) => {
     expect(planOf(facts)).toBe(plan);
@@ -300,6 +311,34 @@ describe('a bystander', () => {
     ],
   ])('%s', (_, facts, plan) => {
     expect(planOf(facts)).toBe(plan);
+  });
+
+  const named = (snapshots: string[], elsewhere: Copy[] = [], replicas: string[] = [self]): Partial<VolumeFacts> => ({
+    snapshots,
+    volume: {
+      ...volumeOf(held(other), 3, [
+        { host: other, kind: 'live', snapshots: ['s2', 's3', 's4'] },
+        { host: self, kind: 'replica', snapshots },
+        ...elsewhere,
+      ]),
+      snapshots: [{ ...snapshotOf('s1'), bytes: 1 }, snapshotOf('s2')],
+      lineage: ['s1', 's2', 's3', 's4'].map(entryOf),
+      replicas,
+    },
+  });
+
+  it('that is a replica brings the newest first: with a named one alone it would count as a copy of old', () => {
+    expect(planOf(named([]))).toBe('report-copy replica, then receive-replica s4');
+    expect(planOf(named(['s4']))).toBe('receive-replica s2');
+  });
+
+  it('goes on tidying up while a named one cannot be had', () => {
+    expect(planOf(named(['s0', 's4']))).toBe('drop-snapshots s0, then receive-replica s2');
+  });
+
+  it('that is being emptied keeps a named one that the holder lacks, also if another host has it', () => {
+    expect(planOf({ ...named(['s2'], [], []), leaving: true })).toBe('delete-copy');
+    expect(planOf({ ...named(['s1'], [{ host: third, kind: 'replica', snapshots: ['s1'] }], []), leaving: true })).toBe('');
   });
 });
 

@@ -5,7 +5,7 @@ import { currentHost } from '../model/holder.ts';
 import { isOver } from '../model/placement.ts';
 import type { Copy, Move, Volume } from '../model/records.ts';
 import { isReverted } from '../model/revert.ts';
-import { hostsWith, inHistoryOrder, isTaken, pinnedSnapshots, wantedSnapshots } from '../model/snapshots.ts';
+import { inHistoryOrder, isTaken, pinnedSnapshots, wantedSnapshots } from '../model/snapshots.ts';
 import { missingPinned } from './transfer-plan.ts';
 
 /** All that the decision about one volume on one host rests on. */
@@ -248,9 +248,10 @@ function planReplica(facts: VolumeFacts, volume: Volume): Step[] {
   const { self, snapshots, leaving } = facts;
   if (volume.replicas.includes(self)) {
     const newest = volume.lineage.at(-1)?.snapshot;
-    const lacking = [...missingPinned(volume, currentHost(volume.placement) ?? '', snapshots), ...(newest === undefined ? [] : [newest])];
-    const next = lacking.find((snapshot) => !snapshots.includes(snapshot));
-    if (next !== undefined) return [{ do: 'receive-replica', snapshot: next }];
+    if (newest !== undefined && !snapshots.includes(newest)) return [{ do: 'receive-replica', snapshot: newest }];
+    const [next] = missingPinned(volume, currentHost(volume.placement) ?? '', snapshots);
+    // One that cannot be had must not keep what nobody needs in the pool.
+    if (next !== undefined) return [...planPruning(facts, volume), { do: 'receive-replica', snapshot: next }];
   } else if (leaving && hasAnything(facts) && facts.grant?.state !== 'held' && isSafeWithout(facts, volume)) return [{ do: 'delete-copy' }];
   return planPruning(facts, volume);
 }
@@ -259,7 +260,8 @@ function planReplica(facts: VolumeFacts, volume: Volume): Step[] {
 function isSafeWithout({ self, snapshots }: VolumeFacts, volume: Volume): boolean {
   const holder = volume.copies.find((copy) => copy.host !== self && copy.kind === 'live' && copy.host === currentHost(volume.placement));
   if (holder === undefined || volume.diverged.some((each) => each.host === self)) return false;
-  return pinnedSnapshots(volume).every((snapshot) => !snapshots.includes(snapshot) || hostsWith(volume, snapshot).some((host) => host !== self));
+  // Another host but the holder may be about to let go of it as well.
+  return pinnedSnapshots(volume).every((snapshot) => !snapshots.includes(snapshot) || holder.snapshots.includes(snapshot));
 }
 
 /** Whether the live copy has served: a kept snapshot holds all of it, or it was made for an epoch that never began here. */

@@ -40,7 +40,13 @@ const inspect = (title: string): Promise<SnapshotView> => cluster.json<SnapshotV
 function contentOn(host: Host, volumeId: string, snapshot: string): string | undefined {
   const folder = host.path(`/var/lib/supercargo/pool/volumes/${volumeId}/snapshots`);
   const name = existsSync(folder) ? readdirSync(folder).find((each) => each.endsWith(`-${snapshot}`)) : undefined;
-  return name === undefined ? undefined : readFileSync(join(folder, name, 'data', 'file'), 'utf8').trim();
+  try {
+    return name === undefined ? undefined : readFileSync(join(folder, name, 'data', 'file'), 'utf8').trim();
+  } catch (error) {
+    // It is being deleted at this moment.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 async function waitFor<Found>(look: () => Found | undefined): Promise<Found> {

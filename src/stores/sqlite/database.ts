@@ -14,6 +14,8 @@ const migrations = [
    CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL, lease TEXT REFERENCES leases) STRICT, WITHOUT ROWID;
    CREATE INDEX entries_by_lease ON entries (lease) WHERE lease IS NOT NULL;
    CREATE TABLE history (revision INTEGER NOT NULL, key TEXT NOT NULL, value TEXT, PRIMARY KEY (revision, key)) STRICT, WITHOUT ROWID;`,
+  // The same tables, but records with named snapshots: a release from before would drop the names at its first write, and then the snapshots.
+  '',
 ];
 
 /**
