@@ -1,4 +1,4 @@
-import { SupercargoError } from '../model/errors.ts';
+import { isSupercargoError, SupercargoError } from '../model/errors.ts';
 import { currentHost } from '../model/holder.ts';
 import { hostRecord } from '../model/records.ts';
 import type { Host, Volume } from '../model/records.ts';
@@ -126,7 +126,10 @@ async function forgetUnused({ repository }: NameServerContext, id: string, reque
     // Somebody else has begun with it meanwhile: it stays, as one with a name.
     const needed = await requireRestored(repository, volume, unused.snapshot ?? request).then(
       () => volume.reverting?.snapshot === unused.snapshot,
-      () => true,
+      (error: unknown) => {
+        if (!isSupercargoError(error, 'wrong-state')) throw error;
+        return true;
+      },
     );
     if (needed) return;
     transaction.put(keys.volume(id), { ...volume, snapshots: volume.snapshots.filter((each) => each.id !== request) });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { newVolume } from '../model/new-volume.ts';
 import type { Volume } from '../model/records.ts';
 import { candidatesOf, planFailover } from './failover-plan.ts';
-import { hostOf as host } from './facts.contract.ts';
+import { hostOf as host, snapshotOf } from './facts.contract.ts';
 import type { KnownHost } from './failover-plan.ts';
 
 const now = '2026-01-01T00:00:00.000Z';
@@ -52,8 +52,7 @@ describe('the copy that takes over', () => {
   });
 
   it('is none that is kept for its name alone, on a host that is to have no replica', () => {
-    const named = { id: 'r', name: 'n', kind: 'manual' as const, description: '', labels: {}, requestedAt: now, takenAt: now, problem: null };
-    const snapshots = [{ ...named, snapshot: 's1', epoch: 4, bytes: 1 }];
+    const snapshots = [snapshotOf('s1')];
     expect(plan(volume({ b: ['s1'] }))).toMatchObject({ to: 'b' });
     expect(plan(volume({ b: ['s1'] }, { snapshots }))).toMatchObject({ do: 'wait' });
     expect(plan(volume({ b: ['s1'] }, { snapshots, replicas: ['b'] }))).toMatchObject({ to: 'b' });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { newVolume } from '../model/new-volume.ts';
 import type { Volume } from '../model/records.ts';
-import { hostOf as host } from './facts.contract.ts';
+import { hostOf as host, snapshotOf } from './facts.contract.ts';
 import type { KnownHost } from './failover-plan.ts';
 import { planReplicas } from './replica-plan.ts';
 
@@ -87,10 +87,9 @@ describe('replicas', () => {
     const draining = [host('a'), host('b', { state: 'draining' }), host('c')];
     const { lineage } = withCopies();
     const [first] = lineage!;
-    const named = { id: 'r', name: 'n', kind: 'manual' as const, description: '', labels: {}, requestedAt: now, takenAt: now, problem: null };
     const aged: Partial<Volume> = {
       lineage: [first!, { ...first!, snapshot: 's2' }],
-      snapshots: [{ ...named, snapshot: 's1', epoch: 1, bytes: 1 }],
+      snapshots: [snapshotOf('s1')],
       copies: [
         { host: 'a', kind: 'live', snapshots: ['s1', 's2'] },
         { host: 'b', kind: 'replica', snapshots: ['s2'] },
