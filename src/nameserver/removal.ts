@@ -2,6 +2,7 @@ import { isSupercargoError, SupercargoError } from '../model/errors.ts';
 import { refuseRemoval } from '../model/placement.ts';
 import { eventRecord, volumeRecord } from '../model/records.ts';
 import type { Volume } from '../model/records.ts';
+import { awaitVolume } from './await-volume.ts';
 import { hostName } from './lookup.ts';
 import type { NameServerContext } from './name-server.ts';
 import { keys } from './keys.ts';
@@ -15,25 +16,13 @@ const confirmationMilliseconds = 15_000;
  * @throws volume-in-use if it refuses, host-unreachable if it does not answer (the volume then stays)
  */
 export async function awaitRemoval(context: NameServerContext, removing: Volume): Promise<void> {
-  const { store, clock } = context;
-  const deadline = new AbortController();
-  const timer = clock.sleep(confirmationMilliseconds, deadline.signal).then(
-    () => deadline.abort(),
-    () => undefined,
-  );
   try {
-    const { revision } = await store.list(keys.volume(removing.id));
-    if (await settled(context, removing)) return;
-    for await (const _ of store.watch(keys.volume(removing.id), revision, deadline.signal)) {
-      if (await settled(context, removing)) return;
-    }
+    const volume = await awaitVolume(context, removing.id, isAnswered, confirmationMilliseconds);
+    if (await isConfirmed(context, removing, volume)) return;
   } catch (error) {
     // Whatever went wrong here, it must not stay asked for; the first error is the one to tell.
     if (!isSupercargoError(error, 'volume-in-use')) await giveUp(context, removing).catch(() => undefined);
     throw error;
-  } finally {
-    deadline.abort();
-    await timer;
   }
   await giveUp(context, removing);
 }
@@ -48,9 +37,12 @@ export async function callOffRemovals({ repository }: NameServerContext): Promis
   }
 }
 
-/** True when the removal is confirmed, false while it is being asked for. */
-async function settled(context: NameServerContext, removing: Volume): Promise<boolean> {
-  const volume = await context.repository.get(keys.volume(removing.id), volumeRecord);
+function isAnswered({ placement }: Volume): boolean {
+  return placement.state !== 'removing' || placement.confirmed;
+}
+
+/** False while it is being asked for. @throws volume-in-use if it was refused */
+async function isConfirmed(context: NameServerContext, removing: Volume, volume: Volume | undefined): Promise<boolean> {
   if (volume === undefined) return true;
   if (volume.placement.state === 'removing') return volume.placement.confirmed;
   throw new SupercargoError('volume-in-use', await refusalText(context, removing), {
